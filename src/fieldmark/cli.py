@@ -1,0 +1,288 @@
+"""The command line: one short function a command; each imports its stage inside, so that `--help` is quick.
+
+Results go to stdout (as JSON with --json), progress and remarks to stderr.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fieldmark.recipe import CHOICES, Recipe, option
+
+app = typer.Typer(
+    help="Turn a folder of folders of images into a classifier you can trust, and show what it looks at.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # importing rich would double the time of --help
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result, and nothing else, as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 3 if any file had a problem.")]
+Folder = Annotated[
+    Path, typer.Argument(help="The directory with one sub-directory per class, or train/ and validation/.")
+]
+RunOrModel = Annotated[Path, typer.Argument(help="A run folder, or its model.onnx.")]
+Validation = Annotated[Path | None, typer.Option(help="Another directory of class folders, to validate on.")]
+
+PROBLEM = 3  # the exit code for --strict, and for nothing usable
+
+
+def _help(field: str) -> str:
+    """The help of a recipe's field: its meaning, its choices or unit, where its default comes from."""
+    found = next(each for each in dataclasses.fields(Recipe) if each.name == field)
+    meaning: str = found.metadata["meaning"]
+    unit = found.metadata["unit"]
+    text = meaning[0].upper() + meaning[1:] + (f" ({unit})" if unit else "") + "."
+    return text if found.default is not None or field == "group_by" else f"{text} Default: the network's."
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    """Numbers between commas, as --channels takes them."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text}: expected whole numbers between commas, such as 16,32,64") from None
+
+
+def _recipe_parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
+    """The command-line option of one field of Recipe."""
+    kinds: dict[str, Any] = {"channels": str | None, "softmax": bool}
+    kind = kinds.get(field.name) or _KINDS[str(field.type)]
+    metavar = "16,32,64" if field.name == "channels" else "|".join(CHOICES.get(field.name, ())) or None
+    callback = _numbers if field.name == "channels" else None
+    declared = typer.Option(option(field.name), help=_help(field.name), metavar=metavar, callback=callback)
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=Annotated[kind, declared],
+    )
+
+
+_KINDS: dict[str, Any] = {
+    "str": str,
+    "str | None": str | None,
+    "int": int,
+    "int | None": int | None,
+    "float": float,
+    "float | None": float | None,
+}
+
+
+def _show(as_json: bool, result: Any, lines: list[str]) -> None:
+    """Print a result on stdout: as one JSON object, or as lines for people."""
+    sys.stdout.write(
+        json.dumps(result, allow_nan=False) + "\n" if as_json else "".join(f"{line}\n" for line in lines)
+    )
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command one option for each field of Recipe, passed on as keyword arguments."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    fields = [_recipe_parameter(field) for field in dataclasses.fields(Recipe)]
+
+    @functools.wraps(command)
+    def run(**arguments: Any) -> Any:
+        return command(**arguments)
+
+    run.__signature__ = signature.replace(parameters=[*own, *fields])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *fields)}
+    return run
+
+
+@app.command()
+@recipe_options
+def train(
+    *,
+    directory: Folder,
+    validation: Validation = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; otherwise runs/<directory>-<n>.")] = None,
+    cache_limit: Annotated[float, typer.Option(help="The cache may hold this much, in GB.")] = 20.0,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    **choices: Any,
+) -> int:
+    """Train a classifier on a folder of folders of images."""
+    from fieldmark import pipeline
+    from fieldmark.report import text
+    from fieldmark.training.progress import Progress
+
+    progress = Progress(quiet=quiet)
+    run = pipeline.train(
+        directory,
+        validation=validation,
+        out=out,
+        cache_limit_bytes=int(cache_limit * 1e9),
+        progress=progress,
+        on_audit=lambda found: [
+            progress.line(line) for line in text.audit_lines(found.to_json(), brief=True)
+        ],
+        **choices,
+    )
+    _show(
+        as_json,
+        {**run.metrics, "run": str(run.folder), "seconds": run.info["seconds"]},
+        text.run_lines(run.folder),
+    )
+    if run.info["interrupted"]:
+        return 130
+    return PROBLEM if strict and text.unusable(run.audit["problems"]) else 0
+
+
+@app.command()
+def predict(
+    classifier: RunOrModel,
+    paths: Annotated[
+        list[str], typer.Argument(help="Images, folders, patterns in quotes, or - for paths on stdin.")
+    ],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Also the folders inside of folders.")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the answers as CSV.")] = False,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> int:
+    """Classify images; answers come in the order given, one line each (with --json: one JSON object a line)."""
+    from fieldmark.classifier import load
+    from fieldmark.images.listing import list_images
+    from fieldmark.report import text
+
+    loaded = load(classifier)
+    write = text.prediction_writer(loaded.classes, "json" if as_json else "csv" if as_csv else "text")
+    count = problems = 0
+    for prediction in loaded.stream(list_images(paths, recursive=recursive)):
+        sys.stdout.write(write(prediction.to_json(), prediction.detail))
+        count += 1
+        problems += prediction.problem is not None
+    if problems:
+        sys.stderr.write(f"{problems} of {count} files could not be used\n")
+    if not count:
+        sys.stderr.write(
+            "error: no file was given\nhint: name images, folders that hold some, or - for paths on stdin\n"
+        )
+    return PROBLEM if problems == count or (strict and problems) else 0
+
+
+@app.command()
+def evaluate(
+    classifier: RunOrModel,
+    directory: Annotated[Path, typer.Argument(help="A directory with one sub-directory per class.")],
+    strict: Strict = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Measure a classifier on labelled images."""
+    from fieldmark import pipeline
+    from fieldmark.report import text
+    from fieldmark.training.progress import Progress
+
+    numbers = pipeline.evaluate(classifier, directory, progress=Progress(quiet=quiet))
+    _show(as_json, numbers, text.evaluation_lines(numbers))
+    return PROBLEM if strict and text.unusable(numbers["problems"]) else 0
+
+
+@app.command()
+def audit(
+    directory: Folder,
+    validation: Validation = None,
+    group_by: Annotated[str | None, typer.Option(help=_help("group_by"))] = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Say what is wrong with a dataset: bad files, copies, leaks between splits, groups. No training."""
+    from fieldmark import pipeline
+    from fieldmark.report import text
+    from fieldmark.training.progress import Progress
+
+    found = pipeline.audit(
+        directory, validation=validation, group_by=group_by, progress=Progress(quiet=quiet)
+    ).to_json()
+    _show(as_json, found, text.audit_lines(found))
+    return PROBLEM if strict and text.unusable(found["problems"]) else 0
+
+
+@app.command()
+def samples(
+    directory: Folder,
+    out: Annotated[Path, typer.Option(help="The picture to write (.png or .jpg).")],
+    per_class: Annotated[int, typer.Option(help="Images of each class.", min=1)] = 8,
+    seed: Annotated[int, typer.Option(help="Another number shows other images.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show random images of every class as one picture."""
+    from fieldmark import pipeline
+    from fieldmark.report import text
+
+    shown = pipeline.samples(directory, out, per_class=per_class, seed=seed)
+    _show(as_json, shown, text.samples_lines(shown))
+
+
+@app.command()
+def summary(
+    network: Annotated[str, typer.Option(help=_help("network"))] = "course",
+    image_size: Annotated[int | None, typer.Option(help=_help("image_size"))] = None,
+    channels: Annotated[str | None, typer.Option(help=_help("channels"), metavar="16,32,64")] = None,
+    classes: Annotated[int, typer.Option(help="How many classes the network tells apart.", min=2)] = 2,
+    softmax: Annotated[bool, typer.Option("--softmax", help=_help("softmax"))] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the journey of the shapes through a network, layer by layer, with its parameters."""
+    from fieldmark.report import text
+    from fieldmark.training.choices import choose
+    from fieldmark.training.journey import network_summary
+
+    choices = {"image_size": image_size, "channels": _numbers(channels), "softmax": softmax}
+    recipe, preprocessing = choose(network, choices)
+    layers = network_summary(recipe, preprocessing, classes=classes)
+    _show(as_json, layers, text.summary_lines(layers))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to work in.")] = Path("demo"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Draw a dataset of happy and sad faces with a few planted faults, audit it, and train on it."""
+    from fieldmark import pipeline
+    from fieldmark.images.demo import draw_demo
+    from fieldmark.report import text
+    from fieldmark.runs import next_folder
+    from fieldmark.training.progress import Progress
+
+    progress = Progress(quiet=quiet)
+    faces = out / "faces"
+    if not faces.exists():
+        draw_demo(faces)
+    progress.line(f"the demo dataset: {faces}")
+    run = pipeline.train(
+        faces,
+        out=next_folder("faces", out / "runs"),
+        progress=progress,
+        on_audit=lambda found: progress.lines(text.audit_lines(found.to_json())),
+    )
+    _show(
+        as_json,
+        {**run.metrics, "run": str(run.folder)},
+        [*text.run_lines(run.folder), *text.next_steps(faces, run.folder)],
+    )

@@ -1,0 +1,185 @@
+"""Predictions: what a classifier answered for each image, with path, label, split and group; and as CSV.
+
+Everything that is reported about a run (metrics, mistakes, comparison) is computed from this value, and
+`predictions.csv` keeps it to the last bit.
+
+Cells of the CSV file that a spreadsheet would run as a formula (they begin with =, +, -, @, a tab, a line
+break or the full-width form of these signs) get an apostrophe in front, and `read_csv` takes it off again. A
+cell that begins with apostrophes before such a sign gets one more, so that every name comes back as it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark import storage
+from fieldmark.errors import ModelFileError
+
+Probabilities = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int32]
+
+COLUMNS = ("path", "split", "group", "label", "predicted", "probability")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+# Rows of a softmax in 32-bit floats add up to 1 within about 1e-6; a larger error is a mix-up.
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """One row an image; the rows of all columns belong together.
+
+    Raises ValueError where they cannot: another length, another number of classes, rows that do not sum to 1.
+
+    >>> predictions = Predictions(
+    ...     paths=("a.jpg", "b.jpg"), labels=np.array([0, 1], np.int32), splits=("train", "validation"),
+    ...     probabilities=np.array([[0.9, 0.1], [0.8, 0.2]], np.float32),
+    ...     groups=("a", "b"), classes=("cat", "dog"))
+    >>> predictions.predicted.tolist(), predictions.select("validation").paths
+    ([0, 0], ('b.jpg',))
+    """
+
+    paths: tuple[str, ...]
+    labels: Labels  # (n,), index into classes; -1 where the truth is not known
+    probabilities: Probabilities  # (n, classes), 0-1, rows sum to 1
+    splits: tuple[str, ...]  # "train", "validation" or "test"
+    groups: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        rows, classes = len(self.paths), len(self.classes)
+        if not rows == len(self.labels) == len(self.splits) == len(self.groups):
+            raise ValueError(f"columns of {rows} paths have other lengths")
+        if self.probabilities.shape != (rows, classes):
+            raise ValueError(f"expected probabilities {(rows, classes)}, found {self.probabilities.shape}")
+        if rows and not -1 <= self.labels.min() <= self.labels.max() < classes:
+            raise ValueError(f"labels outside -1 to {classes - 1}")
+        if not np.all(np.abs(self.probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE):
+            raise ValueError("rows of probabilities do not sum to 1")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def predicted(self) -> Labels:
+        """(n,), index of the class that is answered: see `answers`."""
+        return answers(self.probabilities)
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """(n,), whether the answer is the label; False where the label is not known."""
+        return np.equal(self.predicted, self.labels)
+
+    def select(self, split: str) -> Predictions:
+        """Return the rows of one split, in order."""
+        return self.keep([row for row, name in enumerate(self.splits) if name == split])
+
+    def keep(self, rows: Sequence[int]) -> Predictions:
+        """Return these rows, in this order."""
+        index = np.asarray(rows, dtype=np.intp)
+        return Predictions(
+            paths=tuple(self.paths[row] for row in rows),
+            labels=self.labels[index],
+            probabilities=self.probabilities[index],
+            splits=tuple(self.splits[row] for row in rows),
+            groups=tuple(self.groups[row] for row in rows),
+            classes=self.classes,
+        )
+
+
+def answers(probabilities: Probabilities) -> Labels:
+    """Return the index of the likeliest class (n,) of probabilities (n, classes).
+
+    Of two classes the second is the positive one: it is answered from p = 0.5 on. Elsewhere the first of
+    equals wins.
+
+    >>> answers(np.array([[0.5, 0.5], [0.6, 0.4]], np.float32)).tolist()
+    [1, 0]
+    """
+    if probabilities.shape[1] == 2:
+        return np.asarray(probabilities[:, 1] >= probabilities[:, 0], dtype=np.int32)
+    return np.asarray(probabilities.argmax(axis=1), dtype=np.int32)
+
+
+def write_csv(path: Path, predictions: Predictions) -> None:
+    """Write COLUMNS and one column `p:CLASS` a class, one row an image, as UTF-8. Raises OutputError.
+
+    `label` and `predicted` are class names; an unknown label is an empty cell. Numbers have as many digits as
+    it takes to read the same 32-bit float again.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_MINIMAL)
+    writer.writerow((*COLUMNS, *(f"p:{name}" for name in predictions.classes)))
+    writer.writerows(_rows(predictions))
+    storage.write_text(path, text.getvalue())
+
+
+def read_csv(path: Path) -> Predictions:
+    """Read what `write_csv` wrote. Raises ModelFileError for a file that is missing or damaged."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        return _parsed(header, rows)
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, csv.Error) as error:
+        raise ModelFileError(
+            f"{path}: not a file of predictions: {error}", hint="`fieldmark evaluate` writes it anew"
+        ) from error
+
+
+def guard(cell: str) -> str:
+    """Return the cell as no spreadsheet runs it; `unguard` gives back the cell.
+
+    >>> guard("=HYPERLINK(0)"), guard("'tis.jpg"), unguard(guard("'-1"))
+    ("'=HYPERLINK(0)", "'tis.jpg", "'-1")
+    """
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def unguard(cell: str) -> str:
+    """Take off what `guard` put in front."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _rows(predictions: Predictions) -> Iterator[tuple[str, ...]]:
+    predicted = predictions.predicted
+    names = (*map(guard, predictions.classes), "")  # the last for label -1
+    for row, path in enumerate(predictions.paths):
+        # str of a 32-bit float is the shortest text that reads as the same float.
+        shares = [str(share) for share in predictions.probabilities[row]]
+        yield (
+            guard(path),
+            predictions.splits[row],
+            guard(predictions.groups[row]),
+            names[predictions.labels[row]],
+            names[predicted[row]],
+            shares[predicted[row]],
+            *shares,
+        )
+
+
+def _parsed(header: list[str], rows: list[list[str]]) -> Predictions:
+    if tuple(header[: len(COLUMNS)]) != COLUMNS:
+        raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
+    classes = tuple(name.removeprefix("p:") for name in header[len(COLUMNS) :])
+    labels = {"": -1} | {name: label for label, name in enumerate(classes)}
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise ValueError(f"row {line} has {len(row)} cells, expected {len(header)}")
+    shares = np.array([row[len(COLUMNS) :] for row in rows], dtype=np.float32)
+    return Predictions(
+        paths=tuple(unguard(row[0]) for row in rows),
+        splits=tuple(row[1] for row in rows),
+        groups=tuple(unguard(row[2]) for row in rows),
+        labels=np.array([labels[unguard(row[3])] for row in rows], dtype=np.int32),
+        probabilities=shares.reshape(len(rows), len(classes)),
+        classes=classes,
+    )

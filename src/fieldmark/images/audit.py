@@ -1,0 +1,117 @@
+"""Audit: what is wrong with a dataset before any training: bad files, copies, leaks between splits, groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from fieldmark.images.dataset import SPLITS, Dataset
+from fieldmark.images.duplicates import distance, exact_duplicates
+from fieldmark.images.groups import Groups, find_groups
+from fieldmark.images.read import Images
+
+
+@dataclasses.dataclass(frozen=True)
+class Leak:
+    """A training image and an image of another split that belong together."""
+
+    train: str
+    other: str
+    distance: float  # 0 for the same file; else the distance of their thumbnails
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What was found; `dataset` is the audited one, with its groups."""
+
+    dataset: Dataset
+    groups: Groups
+    duplicates: tuple[tuple[str, ...], ...]
+    leaks: tuple[Leak, ...]
+    remarks: tuple[str, ...]  # sentences for people, such as a class that validation lacks
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `fieldmark audit --json`."""
+        dataset = self.dataset
+        return {
+            "root": str(dataset.root),
+            "images": len(dataset),
+            "classes": {
+                name: int(np.sum(dataset.labels == label)) for label, name in enumerate(dataset.classes)
+            },
+            "splits": {split: counts for split, counts in dataset.counts().items() if split},
+            "problems": [problem.to_json() for problem in dataset.problems],
+            "duplicates": [list(paths) for paths in self.duplicates],
+            "leaks": [leak.to_json() for leak in self.leaks],
+            "groups": {"rule": self.groups.rule, "count": self.groups.count, "meaning": self.groups.meaning},
+            "suspected_labels": [],
+            "remarks": list(self.remarks),
+            "fingerprint": dataset.fingerprint,
+        }
+
+
+def audit_images(images: Images, *, group_by: str | None = None) -> Audit:
+    """Audit a dataset that has been read. Raises DatasetError for a `group_by` that is no regular expression."""
+    dataset = images.dataset
+    thumbnails = images.thumbnails()
+    labels = [dataset.classes[label] for label in dataset.labels]
+    groups = find_groups(dataset.paths, dataset.hashes, labels, thumbnails, group_by=group_by)
+    dataset = dataset.replace(groups=groups.names)
+    copies = exact_duplicates(dataset.hashes)
+    return Audit(
+        dataset=dataset,
+        groups=groups,
+        duplicates=tuple(tuple(dataset.paths[row] for row in rows) for rows in copies),
+        leaks=find_leaks(dataset, thumbnails),
+        remarks=tuple(_remarks(dataset, copies)),
+    )
+
+
+def find_leaks(dataset: Dataset, thumbnails: Any) -> tuple[Leak, ...]:
+    """One leak for each image outside of training whose group has a training image: the likest one of them."""
+    training: dict[str, list[int]] = defaultdict(list)
+    for row in dataset.rows("train"):
+        training[dataset.groups[row]].append(int(row))
+    leaks = []
+    for row in np.flatnonzero(np.isin(dataset.splits, ("validation", "test"))):
+        likest = min(
+            (
+                (_distance(dataset, thumbnails, int(row), other), other)
+                for other in training.get(dataset.groups[row], ())
+            ),
+            default=None,
+        )
+        if likest:
+            leaks.append(Leak(dataset.paths[likest[1]], dataset.paths[row], likest[0]))
+    return tuple(leaks)
+
+
+def _distance(dataset: Dataset, thumbnails: Any, row: int, other: int) -> float:
+    if dataset.hashes[row] == dataset.hashes[other]:
+        return 0.0
+    return round(float(distance(thumbnails[row], thumbnails[other])), 4)
+
+
+def _remarks(dataset: Dataset, copies: list[list[int]]) -> list[str]:
+    """Sentences on what no single file shows."""
+    remarks = []
+    counts = dataset.counts()
+    for split in SPLITS:
+        lacking = [name for name, count in counts.get(split, {}).items() if not count]
+        if lacking:
+            remarks.append(f"{split} has no image of {', '.join(lacking)}")
+    foreign = sorted({problem.detail for problem in dataset.problems if problem.code == "unknown_class"})
+    remarks += [f"in validation or test, {detail}" for detail in foreign]
+    twofold = [rows for rows in copies if len({int(dataset.labels[row]) for row in rows}) > 1]
+    remarks += [
+        "the same image stands in two classes: " + " and ".join(dataset.paths[row] for row in rows)
+        for rows in twofold
+    ]
+    return remarks

@@ -1,0 +1,185 @@
+"""Batches: the order of an epoch, and `flow_from_directory`, the image generator for any framework."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark.errors import DatasetError
+from fieldmark.images.dataset import Dataset
+from fieldmark.images.problems import PROBLEMS, Problem
+from fieldmark.images.read import Images, read
+from fieldmark.images.scan import scan, split_folders
+from fieldmark.preprocessing import Color, Interpolation, Preprocessing
+
+ClassMode = Literal["binary", "categorical", "sparse"] | None
+
+
+def epoch_order(
+    dataset: Dataset, rows: npt.NDArray[np.int64], *, seed: int, epoch: int
+) -> npt.NDArray[np.int64]:
+    """The rows in the order of one epoch: a function of (seed, epoch, contents), not of file names or their order."""
+    by_content = sorted((dataset.hashes[row], int(dataset.labels[row]), int(row)) for row in rows)
+    canonical = np.array([row for _, _, row in by_content], dtype=np.int64)
+    return canonical[np.random.default_rng((seed, epoch)).permutation(len(canonical))]
+
+
+def content_keys(dataset: Dataset) -> npt.NDArray[np.uint64]:
+    """The first 64 bits of every image's content hash, (n,)."""
+    return np.array([int(hash_[:16], 16) for hash_ in dataset.hashes], dtype=np.uint64)
+
+
+@dataclasses.dataclass
+class Flow:
+    """Batches of a directory: iterate for one epoch, again for the next one; made by `flow_from_directory`.
+
+    Each epoch covers every image once, the last and smaller batch included. `flow[i]` is batch i of the
+    epoch at hand; `on_epoch_end()` moves on to the next.
+    """
+
+    images: Images
+    batch_size: int
+    class_mode: ClassMode
+    rescale: float | None
+    shuffle: bool
+    seed: int
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return -(-len(self.images.dataset) // self.batch_size)
+
+    def __getitem__(self, index: int) -> Any:
+        """Batch `index` of this epoch: (images, labels), or images alone where class_mode is None."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        rows = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
+        pixels = self.images.pixels(rows).astype(np.float32)
+        if self.rescale is not None:
+            pixels *= np.float32(self.rescale)
+        return pixels if self.class_mode is None else (pixels, self._labels(rows))
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield every batch of one epoch, then move on to the next epoch."""
+        for index in range(len(self)):
+            yield self[index]
+        self.on_epoch_end()
+
+    def on_epoch_end(self) -> None:
+        """Move on to the next epoch: shuffled batches come in a new order."""
+        self.epoch += 1
+
+    @property
+    def class_indices(self) -> dict[str, int]:
+        """{class name: its number in the labels}, in natural order of the names."""
+        return {name: label for label, name in enumerate(self.images.dataset.classes)}
+
+    @property
+    def filenames(self) -> list[str]:
+        """Paths below the directory, in dataset order (that of the batches only without shuffling)."""
+        return list(self.images.dataset.paths)
+
+    @property
+    def classes(self) -> npt.NDArray[np.int32]:
+        """The class number of every image in `filenames`, int32 (n,)."""
+        return self.images.dataset.labels
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was found in the directory and not used, or used with a remark."""
+        return self.images.dataset.problems
+
+    def _order(self) -> npt.NDArray[np.int64]:
+        rows = np.arange(len(self.images.dataset))
+        if not self.shuffle:
+            return rows
+        return epoch_order(self.images.dataset, rows, seed=self.seed, epoch=self.epoch)
+
+    def _labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        labels = self.classes[rows]
+        if self.class_mode == "categorical":
+            return np.eye(len(self.class_indices), dtype=np.float32)[labels]
+        return labels.astype(np.float32)
+
+
+def flow_from_directory(
+    directory: str | Path,
+    target_size: tuple[int, int] = (300, 300),
+    *,
+    batch_size: int = 128,
+    class_mode: ClassMode = "binary",
+    rescale: float | None = 1 / 255,
+    color_mode: Color = "rgb",
+    shuffle: bool = True,
+    seed: int = 0,
+    interpolation: Interpolation = "bilinear",
+) -> Flow:
+    """Point an image generator at a directory whose sub-directories are the labels.
+
+    `target_size` is (height, width) in pixels; images of any size are resized to it as they are loaded, once:
+    a second use takes them from the cache. The files are never changed. Yields `(images, labels)`: images
+    float32 (batch, height, width, 3 or 1), pixel values times `rescale`; labels float32, (batch,) for "binary"
+    (0 or 1) and "sparse" (the class number), (batch, classes) for "categorical", none for None.
+
+    In a program that has imported Keras the result is a `keras.utils.PyDataset` too: `model.fit(flow)` takes it.
+    Files that cannot be used are named in a warning and listed in `.problems`.
+
+    Raises DatasetError for a directory that cannot be used, or "binary" with more than two classes.
+
+    >>> from fieldmark.images.demo import draw_demo
+    >>> import tempfile; folder = Path(tempfile.mkdtemp())
+    >>> draw_demo(folder / "faces")
+    >>> flow = flow_from_directory(folder / "faces" / "validation", target_size=(32, 32), batch_size=16)
+    >>> images, labels = next(iter(flow))
+    >>> images.shape, labels.shape, flow.class_indices
+    ((16, 32, 32, 3), (16,), {'happy': 0, 'sad': 1})
+    """
+    directory = Path(directory)
+    dataset = scan(directory)
+    if split_folders(directory):
+        raise DatasetError(
+            f"{directory}: holds train/ and other splits; expected one sub-directory per class",
+            hint=f"make one generator for {directory / 'train'} and one for each other split",
+        )
+    if class_mode == "binary" and len(dataset.classes) != 2:
+        raise DatasetError(
+            f'{directory}: {len(dataset.classes)} classes; class_mode="binary" needs two',
+            hint='take class_mode="categorical" or "sparse"',
+        )
+    height, width = target_size
+    preprocessing = Preprocessing(width=width, height=height, color=color_mode, interpolation=interpolation)
+    images = read(dataset, preprocessing)
+    _warn(images.dataset)
+    return _flow_type()(images, batch_size, class_mode, rescale, shuffle, seed)
+
+
+def _warn(dataset: Dataset) -> None:
+    unused = [problem for problem in dataset.problems if not PROBLEMS[problem.code].usable]
+    if unused:
+        first = unused[0]
+        warnings.warn(
+            f"{len(unused)} entries of {dataset.root} are not used, such as {first.path} ({first.code}); "
+            "`.problems` lists them",
+            stacklevel=3,
+        )
+
+
+def _flow_type() -> type[Flow]:
+    """Flow, or, in a program that has imported Keras, a Flow that Keras's `fit` knows as its own PyDataset."""
+    keras: Any = sys.modules.get("keras")
+    if keras is None:
+        return Flow
+
+    class KerasFlow(Flow, keras.utils.PyDataset):  # type: ignore[misc]
+        def __init__(self, *arguments: Any) -> None:
+            keras.utils.PyDataset.__init__(self)
+            Flow.__init__(self, *arguments)
+
+    return KerasFlow

@@ -1,0 +1,173 @@
+"""The cache: rows of one shape, found by the content they were made from, in memory-mapped files.
+
+One training writes at most one new shard: `<id>.rows` (the raw rows) and `<id>.json` (which content each row
+belongs to, written last, so that a shard without it never existed). A row is keyed by the SHA-256 of the image
+file's bytes, so renaming, moving or adding images decodes nothing twice. Content that gave no row (a broken
+image) is remembered with its problem.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+
+from fieldmark import storage
+
+DEFAULT_LIMIT_BYTES = 20 * 2**30
+
+
+def cache_folder() -> Path:
+    """The user's cache folder: FIELDMARK_CACHE_DIR, or the system's place for caches."""
+    chosen = os.environ.get("FIELDMARK_CACHE_DIR")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("fieldmark", appauthor=False))
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What the cache knows of one content: its row (None where it gave none), and a note."""
+
+    shard: str
+    row: int | None
+    note: dict[str, Any]
+
+
+class RowStore:
+    """Rows of one dtype (often a structured one) below one folder; owns the memory maps it has opened.
+
+    >>> import tempfile
+    >>> store = RowStore(Path(tempfile.mkdtemp()), np.dtype((np.uint8, (2, 2))))
+    >>> with store.writer() as writer:
+    ...     writer.add("hash of a file", np.ones((2, 2), np.uint8), {"width": 640})
+    >>> store.take(["hash of a file"]).shape, store.find("hash of a file").note
+    ((1, 2, 2), {'width': 640})
+    """
+
+    def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
+        self.folder = folder
+        self.dtype = dtype
+        self._entries: dict[str, Entry] = {}
+        self._maps: dict[str, npt.NDArray[Any]] = {}
+        for manifest in sorted(folder.glob("*.json")):
+            self._read_manifest(manifest)
+
+    def find(self, key: str) -> Entry | None:
+        """What is known of this content, or None."""
+        return self._entries.get(key)
+
+    def take(self, keys: Sequence[str], field: str | None = None) -> npt.NDArray[Any]:
+        """The rows of these contents, (len(keys), *shape), copied out of the files; `field` picks a column."""
+        entries = [self._entries[key] for key in keys]
+        shards = {entry.shard for entry in entries}
+        if len(shards) == 1:
+            return self._column(entries[0].shard, field)[
+                np.array([entry.row for entry in entries], dtype=np.int64)
+            ]
+        return np.stack([self._column(entry.shard, field)[entry.row] for entry in entries])
+
+    def touch(self, keys: Sequence[str]) -> None:
+        """Mark the shards of these contents as used now, so that they are the last to be removed."""
+        for shard in {entry.shard for key in keys if (entry := self._entries.get(key))}:
+            with contextlib.suppress(OSError):
+                os.utime(self.folder / f"{shard}.json")
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[ShardWriter]:
+        """Collect rows for a new shard; it exists when the block ends without an error, and only if it has content."""
+        shard = uuid.uuid4().hex
+        with storage.atomic_file(self.folder / f"{shard}.rows") as file:
+            writer = ShardWriter(file, self.dtype)
+            yield writer
+        manifest = {"itemsize": self.dtype.itemsize, "rows": writer.rows, "entries": writer.entries}
+        if not writer.entries:
+            (self.folder / f"{shard}.rows").unlink()
+            return
+        path = self.folder / f"{shard}.json"
+        storage.write_bytes(path, json.dumps(manifest).encode())
+        self._read_manifest(path)
+
+    def _read_manifest(self, path: Path) -> None:
+        try:
+            manifest = json.loads(path.read_bytes())
+            expected = manifest["rows"] * self.dtype.itemsize
+            if (
+                manifest["itemsize"] != self.dtype.itemsize
+                or path.with_suffix(".rows").stat().st_size != expected
+            ):
+                return  # damaged or half removed: its content is made again
+            entries = {key: Entry(path.stem, row, note) for key, (row, note) in manifest["entries"].items()}
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        self._entries.update(entries)
+
+    def _column(self, shard: str, field: str | None) -> npt.NDArray[Any]:
+        if shard not in self._maps:
+            # A map of the raw bytes, viewed as rows: np.memmap knows no sub-array dtypes.
+            raw = np.memmap(self.folder / f"{shard}.rows", mode="r")
+            self._maps[shard] = np.ndarray((raw.size // self.dtype.itemsize,), self.dtype, buffer=raw)
+        rows = self._maps[shard]
+        return rows[field] if field else rows
+
+
+class ShardWriter:
+    """Appends rows to a shard that is being written."""
+
+    def __init__(self, file: BinaryIO, dtype: np.dtype[Any]) -> None:
+        self._file = file
+        self._dtype = dtype
+        self.rows = 0
+        self.entries: dict[str, tuple[int | None, dict[str, Any]]] = {}
+
+    def add(self, key: str, row: npt.NDArray[Any] | None, note: dict[str, Any] | None = None) -> None:
+        """Add the row of a content, or only a note where it gave none; a content known here is not written twice."""
+        if key in self.entries:
+            return
+        if row is None:
+            self.entries[key] = (None, note or {})
+            return
+        content = np.ascontiguousarray(row).tobytes()
+        if len(content) != self._dtype.itemsize:
+            raise ValueError(f"a row of {len(content)} bytes; expected {self._dtype.itemsize}")
+        self._file.write(content)
+        self.entries[key] = (self.rows, note or {})
+        self.rows += 1
+
+
+def limit_cache(folder: Path, limit_bytes: int, *, keep: frozenset[str] = frozenset()) -> list[str]:
+    """Remove the least recently used shards below `folder` until it holds at most `limit_bytes`; return their ids.
+
+    Shards whose id is in `keep` (those of the running training) stay, also above the limit. A process that
+    reads a removed shard keeps its map until it ends.
+    """
+    shards = [
+        (path, path.stat().st_mtime, _size(path))
+        for path in folder.rglob("*.json")
+        if path.with_suffix(".rows").exists()
+    ]
+    total = sum(size for _, _, size in shards)
+    removed = []
+    for path, _, size in sorted(shards, key=lambda shard: shard[1]):
+        if total <= limit_bytes:
+            break
+        if path.stem in keep:
+            continue
+        # The manifest goes first: rows without one never existed.
+        for file in (path, path.with_suffix(".rows")):
+            with contextlib.suppress(OSError):
+                file.unlink()
+        removed.append(path.stem)
+        total -= size
+    return removed
+
+
+def _size(manifest: Path) -> int:
+    return manifest.stat().st_size + manifest.with_suffix(".rows").stat().st_size

@@ -1,0 +1,310 @@
+"""Groups: images that belong together and must stand on one side of a split.
+
+Frames of one video, crops of one plate or copies of one picture resemble each other so much that a classifier
+recognises the individual instead of the class. Groups are searched in the file names, believed only where
+the images agree, and always joined with identical files and near copies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark.errors import DatasetError
+from fieldmark.images.duplicates import Copies, invariants, near_copies
+
+Integers = npt.NDArray[np.intp]
+Names = Sequence[str | None]  # one an image; None where the file name says nothing
+
+# name of the rule: (expression for the file name without its suffix, what it means)
+GROUP_RULES = {
+    "sequence": (
+        r"(?P<group>.*\d)[-_. ]+\d+",
+        "a number after a name that itself ends in a number, as in horse01-0",
+    ),
+    "frame": (
+        r"(?P<group>.*[^-_. ])[-_. ]+(?:frame|frm|fr|f)[-_. ]?\d+",
+        "a frame number after the name of a video, as in clip3_frame_0001",
+    ),
+    "individual": (
+        r"(?P<group>(?:patient|pat|person|participant|subject|subj|sub|case|animal|plant|video|vid|clip|scene"
+        r"|id|p|s)[-_. ]?\d+)[-_. ].*",
+        "the number of a patient, animal or video in front, as in P012_003",
+    ),
+    "augmented": (
+        r"(?P<group>.+?)(?:[-_. ](?:rot|rotated?|[hv]?flip|flipped|mirror|mirrored|aug|augmented|crop|cropped"
+        r"|shear|zoom|shift|blur|noise|bright|brightness|contrast)[-_. ]?\d*|\.rf\.[0-9a-f]+)*",
+        "what was done to a copy after the name of the original, as in leaf_rot90",
+    ),
+    "copy": (
+        r"(?P<group>.+?)(?:[-_. ]+copy|[-_. ]*\(\d+\))*",
+        "a copy mark after the name of the original, as in leaf (2)",
+    ),
+}
+
+# A rule is believed where the images agree with it (see Evidence.convincing). Measured: the sequences of
+# horses-or-humans and happy-or-sad score an agreement of 0.6-1.0; with 2 or 3 images of each sequence 0.2-0.5,
+# which is 5-17 times chance; the wrongly numbered copies of rice-leaf -0.5. BELIEVED
+MINIMUM_SEQUENCES = 4
+MINIMUM_AGREEMENT = 0.3
+MINIMUM_TIMES_CHANCE = 4.0
+MINIMUM_DEVIATIONS = 4.0
+IMAGES_LOOKED_AT = 1000  # so that the search takes seconds for 100,000 images
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which images belong together, and how that was found."""
+
+    rule: str  # a key of GROUP_RULES, the expression the user gave, or "none"
+    meaning: str  # sentences for people, with the evidence
+    names: tuple[str, ...]  # one an image; images of one group share it
+    count: int  # different names
+    sequences: int  # groups of two or more images that the file names make
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How often the most similar image belongs to the same group, and how often by chance."""
+
+    looked_at: int
+    same: int
+    expected: float  # of `same`, by chance
+    variance: float  # of `same`, by chance
+
+    @property
+    def convincing(self) -> bool:
+        """Whether images of a group resemble each other clearly more than the rest, and not by luck."""
+        above = self.same - self.expected
+        # The share of the way from chance to certainty; it falls where there are many small groups.
+        agreement = above / max(self.looked_at - self.expected, 1e-9)
+        clear = agreement >= MINIMUM_AGREEMENT or self.same >= MINIMUM_TIMES_CHANCE * self.expected
+        return clear and above > 0 and above >= MINIMUM_DEVIATIONS * self.variance**0.5
+
+    def __str__(self) -> str:
+        same, chance = (round(100 * count / max(self.looked_at, 1)) for count in (self.same, self.expected))
+        return f"for {same} % the most similar other image is of the same group, by chance for {chance} %"
+
+
+def find_groups(
+    paths: Sequence[str],
+    hashes: Sequence[str],
+    labels: Sequence[str],
+    thumbnails: npt.NDArray[np.uint8],
+    *,
+    group_by: str | None = None,
+    copies: Copies | None = None,
+) -> Groups:
+    """Find the images that must stay on one side of a split.
+
+    All four describe the same n images: `paths` relative to the root with `/`, content `hashes`, `labels` the
+    names of their classes, `thumbnails` uint8 (n, 16, 16, 3). `group_by` is None to search the file names by
+    GROUP_RULES, "none" to leave them out, or a regular expression that is searched in each path: its group
+    called "group", else its first group, else all that it matched, names the group. `copies` are the near
+    copies where they are known already. Identical files and near copies are always joined.
+
+    Names survive new files and another order. An image alone is named by its content, so that renaming it
+    changes nothing; joined groups by the smallest name, one from file names before one from content.
+    Raises DatasetError for an expression that is wrong or matches nothing.
+
+    >>> images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
+    >>> paths = ["cat/tom_1.png", "cat/tom_2.png", "dog/rex_1.png"]
+    >>> groups = find_groups(paths, ["a", "b", "c"], ["cat", "cat", "dog"], images, group_by=r"/(\\w+)_")
+    >>> groups.names, groups.sequences
+    (('tom', 'tom', 'rex'), 1)
+    """
+    names: Names = [None] * len(paths)
+    if group_by is None:
+        rule, meaning, names = _search(paths, hashes, labels, thumbnails)
+    elif group_by == "none":
+        rule, meaning = "none", "File names are not looked at."
+    else:
+        rule, meaning, names = group_by, *_by_expression(paths, group_by)
+    joined = _join(names, hashes, near_copies(thumbnails) if copies is None else copies)
+    return Groups(
+        rule=rule,
+        meaning=f"{meaning} With identical files and near copies: {_sizes(joined)}.",
+        names=tuple(joined),
+        count=len(set(joined)),
+        sequences=len(_sequences(names)),
+    )
+
+
+def _by_expression(paths: Sequence[str], expression: str) -> tuple[str, Names]:
+    # The meaning and the names that the user's own expression gives.
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise DatasetError(
+            f"--group-by {expression}: not a regular expression: {error}",
+            hint="an example: --group-by '([a-z]+[0-9]+)-' makes horse01-0 and horse01-1 one group",
+        ) from error
+    matches = [pattern.search(path) for path in paths]
+    key: str | int = "group" if "group" in pattern.groupindex else min(pattern.groups, 1)
+    names = [(match[key] or None) if match else None for match in matches]
+    unmatched = names.count(None)
+    if paths and unmatched == len(paths):
+        raise DatasetError(
+            f"--group-by {expression}: names no group for any of {len(paths)} images, such as {paths[0]}",
+            hint="it is searched in each path below the root; --group-by none takes no groups from names",
+        )
+    alone = f"; {unmatched} images that it does not match stand alone" if unmatched else ""
+    return f"Groups by the expression {expression}: {_sizes(names)}{alone}.", names
+
+
+Resemblance = Callable[[Names, Integers, Integers | None], Evidence]
+
+
+def _search(
+    paths: Sequence[str], hashes: Sequence[str], labels: Sequence[str], thumbnails: npt.NDArray[np.uint8]
+) -> tuple[str, str, Names]:
+    # Of the rules that the images agree with, the one that leaves the fewest groups. Fewer is the safer side:
+    # too coarse costs some precision of the estimate, too fine makes it worthless.
+    order = sorted(range(len(paths)), key=lambda row: (hashes[row], paths[row]))
+    resemblance = _resemblance(thumbnails, order)
+    believed, doubted = [], ""
+    for rule, (expression, meaning) in GROUP_RULES.items():
+        names = _by_rule(paths, expression)
+        in_class = [name and f"{label}/{name}" for name, label in zip(names, labels, strict=True)]
+        if len(_sequences(in_class)) < MINIMUM_SEQUENCES:
+            continue
+        evidence = resemblance(in_class, _codes(labels), None)
+        if evidence.convincing:
+            believed.append((len(_sequences(in_class)) + names.count(None), rule, meaning, evidence, names))
+        elif evidence.looked_at:
+            doubted = doubted or f" Not believed: {meaning} ({evidence})."
+    if not believed:
+        return "none", f"File names tell no groups.{doubted}", [None] * len(paths)
+    _, rule, meaning, evidence, names = min(believed, key=lambda found: found[0])
+    names = _placed(names, paths, labels, resemblance)
+    return rule, f"Groups by file name, {meaning}: {_sizes(names)}; {evidence}.", names
+
+
+def _by_rule(paths: Sequence[str], expression: str) -> Names:
+    pattern = re.compile(expression, re.IGNORECASE)
+    stems = [PurePosixPath(path).stem for path in paths]
+    matches = [pattern.fullmatch(stem) for stem in stems]
+    names = [match["group"] if match else None for match in matches]
+    folders = [PurePosixPath(path).parent for path in paths]
+    times = Counter(zip(folders, names, strict=True))
+    # An original without copies is matched too; it is no group, so its content is to name it.
+    return [
+        None if name == stem and times[folder, name] == 1 else name
+        for folder, name, stem in zip(folders, names, stems, strict=True)
+    ]
+
+
+def _placed(names: Names, paths: Sequence[str], labels: Sequence[str], resemblance: Resemblance) -> Names:
+    """Put the place before a name, unless one name in several places is one group.
+
+    Names repeat in two ways. The frames of one video may be sorted into several classes, or into train and
+    validation: that is one group, and the very leak to be found. Or each folder counts from 1: cat/video1 has
+    nothing to do with dog/video1, and joining them would tie the classes together. The images tell: only in
+    the first case has the most similar image of the other places mostly the same name.
+    """
+    folders = [str(PurePosixPath(path).parent) for path in paths]
+    classes = _codes(labels)
+    if resemblance(names, np.zeros_like(classes), classes).convincing:
+        return names
+    in_class = resemblance(names, classes, _codes(folders))
+    places = folders if in_class.looked_at and not in_class.convincing else labels
+    return [name and f"{place}/{name}" for name, place in zip(names, places, strict=True)]
+
+
+def _resemblance(thumbnails: npt.NDArray[np.uint8], order: Sequence[int]) -> Resemblance:
+    # The features are computed once, if at all; `order` makes the answer independent of the order of files.
+    features: list[npt.NDArray[np.float32]] = []
+
+    def resemblance(names: Names, arenas: Integers, apart: Integers | None) -> Evidence:
+        if not features:
+            features.append(invariants(thumbnails[order]))
+        codes = _codes(row if name is None else name for row, name in enumerate(names))[order]
+        return nearest_agreement(features[0], codes, arenas[order], None if apart is None else apart[order])
+
+    return resemblance
+
+
+def nearest_agreement(
+    features: npt.NDArray[np.float32], names: Integers, arenas: Integers, apart: Integers | None = None
+) -> Evidence:
+    """Return how often the image most similar to one has the same name.
+
+    `features` (n, d) are compared by Euclidean distance, `names` (n,) are the groups. An image is compared
+    with the others of its arena (its class); where `apart` is given, only with those that differ from it there.
+    """
+    apart = np.arange(len(names)) if apart is None else apart
+    same = _counts(arenas, names) - _counts(arenas, names, apart)
+    others = _counts(arenas) - _counts(arenas, apart)
+    telling = np.flatnonzero((same > 0) & (same < others))
+    telling = telling[np.linspace(0, len(telling) - 1, min(len(telling), IMAGES_LOOKED_AT)).astype(int)]
+    hits = 0
+    for arena in np.unique(arenas[telling]):
+        members = np.flatnonzero(arenas == arena)
+        squares = (features[members] ** 2).sum(axis=1)
+        rows = telling[arenas[telling] == arena]
+        for part in np.array_split(rows, len(rows) // 64 + 1):
+            apartness = squares - 2 * features[part] @ features[members].T
+            apartness[apart[part][:, None] == apart[members]] = np.inf
+            hits += int((names[members[apartness.argmin(axis=1)]] == names[part]).sum())
+    chance = same[telling] / others[telling]
+    return Evidence(len(telling), hits, float(chance.sum()), float((chance * (1 - chance)).sum()))
+
+
+def _counts(*keys: Integers) -> Integers:
+    # For each row, how many rows have the same keys.
+    _, codes, counts = np.unique(np.stack(keys), axis=1, return_inverse=True, return_counts=True)
+    return np.asarray(counts[codes.reshape(-1)], dtype=np.intp)
+
+
+def _codes(values: Iterable[object]) -> Integers:
+    # Equal values get equal numbers.
+    numbers: dict[object, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.intp)
+
+
+def _join(names: Names, hashes: Sequence[str], copies: Copies) -> list[str]:
+    # The final name of each image: union-find over equal names, equal content and near copies.
+    parents = list(range(len(names)))
+
+    def root(row: int) -> int:
+        while parents[row] != row:
+            parents[row] = row = parents[parents[row]]
+        return row
+
+    first: dict[tuple[bool, str], int] = {}
+    keys = [
+        (name is None, f"image:{content}" if name is None else name)
+        for name, content in zip(names, hashes, strict=True)
+    ]
+    for row, (key, content) in enumerate(zip(keys, hashes, strict=True)):
+        parents[root(row)] = root(first.setdefault((True, f"image:{content}"), row))
+        parents[root(row)] = root(first.setdefault(key, row))
+    for a, b, _ in copies:
+        parents[root(a)] = root(b)
+    smallest: dict[int, tuple[bool, str]] = {}
+    for row, key in enumerate(keys):
+        smallest[root(row)] = min(key, smallest.get(root(row), key))
+    return [smallest[root(row)][1] for row in range(len(names))]
+
+
+def _sequences(names: Names) -> dict[str, int]:
+    counts = Counter(name for name in names if name is not None)
+    return {name: count for name, count in counts.items() if count > 1}
+
+
+def _sizes(names: Names) -> str:
+    sizes = _sequences(names).values()
+    if not sizes:
+        return "no group of two or more images"
+    few, many = min(sizes), max(sizes)
+    return (
+        f"{len(sizes)} groups of {few} images"
+        if few == many
+        else f"{len(sizes)} groups of {few} to {many} images"
+    )

@@ -1,0 +1,330 @@
+"""Pipeline: the stages in their order. `train` reads as the data flow of the documentation.
+
+folder → scan → read (cache) → groups → split → audit → learn → export → evaluate the exported file → run folder
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark import export, runs, storage
+from fieldmark.classifier import Classifier, load
+from fieldmark.errors import DatasetError, ExportError
+from fieldmark.evaluation.metrics import overfitting, split_metrics
+from fieldmark.evaluation.mistakes import mistakes
+from fieldmark.evaluation.predictions import Predictions, write_csv
+from fieldmark.images.audit import Audit, audit_images
+from fieldmark.images.cache import DEFAULT_LIMIT_BYTES
+from fieldmark.images.dataset import SPLITS, Dataset
+from fieldmark.images.dataset import write_csv as write_dataset
+from fieldmark.images.read import Images, read
+from fieldmark.images.samples import sample_grid
+from fieldmark.images.scan import printable, require_classes, scan, split_folders
+from fieldmark.images.split import choose_validation
+from fieldmark.networks.table import spec
+from fieldmark.preprocessing import Preprocessing
+from fieldmark.recipe import Recipe
+from fieldmark.report.render import render_report
+from fieldmark.runs import Run
+from fieldmark.training.choices import choose
+from fieldmark.training.learn import Learnt, file_answers, learn_from_scratch, learn_head
+from fieldmark.training.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# The export is checked on this many images of each split, evenly spread.
+CHECKED_IMAGES = 32
+PACKAGES = ("fieldmark", "numpy", "pillow", "onnxruntime", "scikit-learn", "torch", "onnx")
+
+
+def train(
+    directory: str | Path,
+    *,
+    validation: str | Path | None = None,
+    out: str | Path | None = None,
+    network: str | nn.Module = Recipe.network,
+    cache_limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    progress: Progress | None = None,
+    on_audit: Callable[[Audit], None] = lambda audit: None,
+    **choices: Any,
+) -> Run:
+    """Train a classifier on a folder of folders of images; return its run folder.
+
+    `directory` holds one sub-directory per class, or `train/` and `validation/` [and `test/`] that do; without a
+    validation split, one is made: stratified, seeded, whole groups together. `network` is a name of NETWORKS, or
+    a `torch.nn.Module` that maps float32 (batch, 3, height, width), pixels / 255, to logits (batch, classes), or
+    (batch, 1) for two classes. `choices` are fields of `Recipe`. Ctrl-C keeps what was learnt as a valid run.
+
+    Raises FieldmarkError (see `fieldmark.errors`) for whatever the user can mend.
+
+    >>> import tempfile; folder = Path(tempfile.mkdtemp())
+    >>> from fieldmark.images.demo import draw_demo
+    >>> draw_demo(folder / "faces")
+    >>> run = train(folder / "faces", out=folder / "run", network="course", image_size=32, epochs=1)
+    >>> sorted(run.metrics)
+    ['overfitting', 'train', 'validation']
+    """
+    progress = progress or Progress(quiet=True)
+    started = time.perf_counter()
+    own = None if isinstance(network, str) else network
+    recipe, preprocessing = choose(network, choices)
+
+    # 1) Names only: which images there are, of which class and split.
+    with progress.stage("scan"):
+        dataset = scan(Path(directory), validation=Path(validation) if validation is not None else None)
+        require_classes(dataset)
+    run = runs.create(Path(directory), Path(out) if out is not None else None)
+    with _removed_if_unfinished(run):
+        # 2) Every file is opened once; what cannot be used becomes a problem row.
+        with progress.stage("read") as step:
+            images = read(dataset, preprocessing, cache_limit_bytes=cache_limit_bytes, on_progress=step)
+            require_classes(images.dataset)
+        # 3) Groups, the split, and all that is worth knowing before training.
+        with progress.stage("audit"):
+            audit = split_audited(audit_images(images, group_by=recipe.group_by), recipe)
+            images = dataclasses.replace(images, dataset=audit.dataset)
+        on_audit(audit)
+        # 4) Learn: a head on the pretrained backbone, or a whole network from scratch.
+        storage.make_folder(run.folder / "checkpoints")
+        learn = _way_to_learn(own, recipe)
+        learnt = learn(images, recipe, preprocessing, folder=run.folder, progress=progress)
+        # 5) The file that is deployed, checked against what was learnt.
+        with progress.stage("export"):
+            weights = _export(learnt, images, recipe, preprocessing, run)
+        # 6) Every number comes from that file's own answers.
+        with progress.stage("evaluate") as step:
+            predictions = _predictions(images.dataset, learnt.answers(run.model, step))
+            _write_results(run, predictions, audit, recipe)
+        seconds = {**progress.seconds, "total": time.perf_counter() - started}
+        _write_run(run, audit, recipe, learnt, weights=weights, seconds=seconds)
+        with progress.stage("report"):
+            render_report(run.folder)
+    return run
+
+
+def audit(
+    directory: str | Path,
+    *,
+    validation: str | Path | None = None,
+    group_by: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    progress: Progress | None = None,
+) -> Audit:
+    """Say what is wrong with a folder of folders of images, without any training.
+
+    Every file is opened and decoded once, into the cache that training uses. Raises DatasetError.
+
+    >>> import tempfile; folder = Path(tempfile.mkdtemp())
+    >>> from fieldmark.images.demo import draw_demo
+    >>> draw_demo(folder / "faces")
+    >>> found = audit(folder / "faces")
+    >>> [problem.code for problem in found.dataset.problems], len(found.leaks)
+    (['truncated'], 1)
+    """
+    progress = progress or Progress(quiet=True)
+    with progress.stage("scan"):
+        dataset = scan(Path(directory), validation=Path(validation) if validation is not None else None)
+    with progress.stage("read") as step:
+        images = read(dataset, preprocessing or Preprocessing(), on_progress=step)
+    with progress.stage("audit"):
+        return audit_images(images, group_by=group_by)
+
+
+def evaluate(
+    classifier: Classifier | str | Path, directory: str | Path, *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Measure a classifier on a folder of class folders, matched by name; one split of metrics.json, and mistakes.
+
+    Raises DatasetError where no folder bears the name of a class, or the folder holds splits itself.
+    """
+    progress = progress or Progress(quiet=True)
+    if not isinstance(classifier, Classifier):
+        classifier = load(classifier)
+    root = Path(directory)
+    if splits := split_folders(root):
+        raise DatasetError(
+            f"{root}: holds the splits {', '.join(split for split, _ in splits)}; expected class folders",
+            hint=f"evaluate one of them, such as {splits[-1][1]}",
+        )
+    dataset = scan(root, classes=classifier.classes)
+    if not len(dataset):
+        raise DatasetError(
+            f"{root}: no folder here is named after a class of the classifier ({', '.join(classifier.classes)})",
+            hint="name each folder exactly as its class was named in training",
+        )
+    with progress.stage("read") as step:
+        images = read(dataset, classifier.preprocessing, on_progress=step)
+    found = audit_images(images)
+    with progress.stage("evaluate") as step:
+        predictions = _predictions(found.dataset, file_answers(classifier, images, step))
+    numbers = split_metrics(
+        predictions.probabilities, predictions.labels, predictions.groups, predictions.classes
+    )
+    problems = [problem.to_json() for problem in found.dataset.problems]
+    return {**numbers, "mistakes": mistakes(predictions), "problems": problems}
+
+
+def _way_to_learn(own: nn.Module | None, recipe: Recipe) -> Callable[..., Learnt]:
+    if own is None and spec(recipe.network).pretrained:
+        return learn_head
+    return functools.partial(learn_from_scratch, own)
+
+
+def split_audited(found: Audit, recipe: Recipe) -> Audit:
+    """The audit with a validation split: the folder's own, or one made of whole groups of the training images."""
+    dataset = found.dataset
+    if len(dataset.rows("validation")):
+        return found
+    rows = np.flatnonzero(np.isin(dataset.splits, ("train", "")))
+    chosen = choose_validation(
+        [dataset.groups[row] for row in rows],
+        dataset.labels[rows],
+        fraction=recipe.validation_fraction,
+        seed=recipe.seed,
+        classes=dataset.classes,
+    )
+    splits = dataset.splits.copy()
+    splits[rows] = np.where(chosen, "validation", "train")
+    return dataclasses.replace(found, dataset=dataset.replace(splits=splits))
+
+
+def _predictions(dataset: Dataset, probabilities: npt.NDArray[np.float32]) -> Predictions:
+    return Predictions(
+        paths=dataset.paths,
+        labels=dataset.labels,
+        probabilities=probabilities,
+        splits=tuple(str(split) for split in dataset.splits),
+        groups=dataset.groups,
+        classes=dataset.classes,
+    )
+
+
+def _export(learnt: Learnt, images: Images, recipe: Recipe, preprocessing: Preprocessing, run: Run) -> str:
+    """Write model.onnx and check it against what was learnt; return the SHA-256 of its weights."""
+    dataset = images.dataset
+    weights = export.write_model(
+        learnt.graph,
+        run.model,
+        {
+            "format": 1,
+            "classes": list(dataset.classes),
+            "positive_class": dataset.classes[1] if len(dataset.classes) == 2 else None,
+            "preprocessing": preprocessing.to_json(),
+            "recipe": recipe.to_json(),
+            "dataset_fingerprint": dataset.fingerprint,
+            "versions": _versions(),
+        },
+    )
+    rows = np.concatenate([_spread(dataset.rows(split), CHECKED_IMAGES) for split in SPLITS])
+    try:
+        export.check(learnt.network_answers(rows), load(run.model).probabilities(images.pixels(rows)))
+    except ExportError:
+        run.model.unlink()
+        raise
+    return weights
+
+
+def _spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """At most `count` of the rows, evenly spread, the first and the last among them."""
+    if len(rows) <= count:
+        return rows
+    return np.asarray(rows[np.linspace(0, len(rows) - 1, count).round().astype(int)])
+
+
+def _write_results(run: Run, predictions: Predictions, found: Audit, recipe: Recipe) -> None:
+    """Write what was chosen, what was seen, what was answered, and the numbers."""
+    metrics: dict[str, Any] = {}
+    for split in ("validation", "test", "train"):
+        part = predictions.select(split)
+        if len(part.paths):
+            metrics[split] = split_metrics(part.probabilities, part.labels, part.groups, part.classes)
+    metrics["overfitting"] = overfitting(predictions.select("train"), predictions.select("validation"))
+    storage.write_json(run.folder / "recipe.json", recipe.to_json())
+    write_dataset(run.folder / "dataset.csv", found.dataset)
+    storage.write_json(run.folder / "audit.json", found.to_json())
+    write_csv(run.folder / "predictions.csv", predictions)
+    storage.write_json(run.folder / "metrics.json", metrics)
+
+
+def _write_run(
+    run: Run, found: Audit, recipe: Recipe, learnt: Learnt, *, weights: str, seconds: dict[str, float]
+) -> None:
+    """Write run.json, last of all that the report reads: with it, the run is finished."""
+    storage.write_json(
+        run.folder / "run.json",
+        {
+            "fieldmark": metadata.version("fieldmark"),
+            "command": shlex.join(["fieldmark", *sys.argv[1:]])
+            if sys.argv[0].endswith("fieldmark")
+            else None,
+            "root": str(found.dataset.root.absolute()),
+            "network": recipe.network,
+            "seed": recipe.seed,
+            "classes": list(found.dataset.classes),
+            "dataset_fingerprint": found.dataset.fingerprint,
+            "model_sha256": weights,
+            "versions": _versions(),
+            "hardware": _hardware(),
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "notes": list(learnt.notes),
+            "interrupted": learnt.interrupted,
+        },
+    )
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
+
+
+def _hardware() -> dict[str, Any]:
+    return {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
+
+
+@contextlib.contextmanager
+def _removed_if_unfinished(run: Run) -> Iterator[None]:
+    """Leave no empty folder behind when a training fails before it has made anything."""
+    try:
+        yield
+    except BaseException:
+        for folder in (run.folder / "checkpoints", run.folder):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only if empty
+        raise
+
+
+def samples(directory: str | Path, out: str | Path, *, per_class: int = 8, seed: int = 0) -> dict[str, Any]:
+    """Write random images of every class as one picture; return what it shows, with the files that could not be.
+
+    Raises DatasetError for the directory, OutputError for the place or a suffix that is no picture's.
+    """
+    dataset = scan(Path(directory))
+    by_class = {
+        name: [dataset.file(int(row)) for row in np.flatnonzero(dataset.labels == label)]
+        for label, name in enumerate(dataset.classes)
+    }
+    picture, problems = sample_grid(by_class, per_class=per_class, seed=seed)
+    storage.write_picture(Path(out), picture)
+    return {
+        "out": str(out),
+        "classes": {name: min(per_class, len(paths)) for name, paths in by_class.items()},
+        "problems": [{"path": printable(str(path)), "code": code} for path, code in problems],
+    }

@@ -1,0 +1,114 @@
+"""Recipe: every choice of one training, frozen, one line of meaning and unit a field.
+
+The command line's options, the table in the documentation and `recipe.json` are made from these fields.
+A field that is None takes the network's own default (`fieldmark.networks.table.NETWORKS`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from fieldmark.errors import RecipeError
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "fit": ("stretch", "crop", "pad"),
+    "optimizer": ("rmsprop", "adam", "sgd"),
+    "schedule": ("constant", "cosine"),
+    "keep": ("last", "best"),
+    "class_weights": ("none", "balanced"),
+}
+
+
+def choice(default: Any, meaning: str, unit: str = "") -> Any:
+    """Declare one field of the recipe with its meaning and unit."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "unit": unit})
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Every choice of one training.
+
+    Raises RecipeError for a value out of its range.
+
+    >>> Recipe(network="course", image_size=300).epochs is None
+    True
+    """
+
+    network: str = choice("efficientnet-lite0", "which network learns: see `fieldmark summary --help`")
+    image_size: int | None = choice(None, "images are resized to this width and height", "pixels")
+    fit: str = choice("stretch", "how an image that is not square fills the size")
+    channels: tuple[int, ...] | None = choice(None, "channels of the blocks of the course network")
+    softmax: bool = choice(False, "one output a class even for two classes, instead of one sigmoid unit")
+    augmentation: str | None = choice(None, "how training images are varied: none, flip, standard, …")
+    epochs: int | None = choice(None, "how often every training image is seen")
+    steps_per_epoch: int | None = choice(None, "batches an epoch; without it, all images once")
+    batch_size: int | None = choice(None, "images a step", "images")
+    learning_rate: float | None = choice(None, "step size of the optimizer")
+    optimizer: str | None = choice(None, "rmsprop, adam or sgd")
+    schedule: str | None = choice(None, "learning rate over time: constant or cosine (with warm-up)")
+    weight_decay: float | None = choice(None, "decoupled decay of the weights a step, times learning rate")
+    until_accuracy: float | None = choice(
+        None, "stop after the epoch whose training accuracy reaches this", "0-1"
+    )
+    keep: str = choice("last", "which epoch's weights are kept: the last, or the best on validation")
+    class_weights: str = choice("none", "balanced: rare classes weigh more in the loss")
+    validation_fraction: float = choice(
+        0.2, "share of the groups held out where no validation is given", "0-1"
+    )
+    group_by: str | None = choice(None, "regular expression that names an image's group, or none")
+    seed: int = choice(0, "chooses the split, the initial weights, the order and the augmentation")
+    threads: int | None = choice(None, "threads of the training; another number may change the last bits")
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise RecipeError(
+                    f"{option(name)} {value}: not one of {', '.join(allowed)}",
+                    hint=f"write {option(name)} {allowed[0]}",
+                )
+        for name in ("image_size", "epochs", "steps_per_epoch", "batch_size", "learning_rate", "threads"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise RecipeError(f"{option(name)} {value}: expected a number above 0")
+        for name in ("until_accuracy", "validation_fraction"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise RecipeError(f"{option(name)} {value}: expected a share between 0 and 1, such as 0.2")
+        if self.validation_fraction == 1:
+            raise RecipeError(
+                "--validation-fraction 1 leaves nothing to train on", hint="0.2 holds out a fifth"
+            )
+        if not 0 <= self.seed < 2**63:
+            raise RecipeError(f"--seed {self.seed}: expected a whole number from 0")
+        if self.channels is not None and (not self.channels or min(self.channels) < 1):
+            raise RecipeError(
+                f"--channels {self.channels}: expected numbers above 0", hint="such as --channels 16,32,64"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        fields = dataclasses.asdict(self)
+        if self.channels is not None:
+            fields["channels"] = list(self.channels)
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Recipe:
+        """Rebuild a recipe; fields that newer versions added take their defaults, unknown ones raise RecipeError."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(fields) - known)
+        if unknown:
+            raise RecipeError(
+                f"recipe: unknown field {', '.join(unknown)}", hint="it was written by a newer Fieldmark"
+            )
+        values = dict(fields)
+        if values.get("channels") is not None:
+            values["channels"] = tuple(values["channels"])
+        return cls(**values)
+
+
+def option(name: str) -> str:
+    """Return the command line's spelling of a field."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,93 @@
+"""Render: a run folder becomes `report.html` and `report_files/`; the page runs no code, uses no network.
+
+Every text of the user (names of files, folders and classes) is escaped by Jinja, which is never switched off;
+the page's content policy allows its own style sheet and images, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from fieldmark import storage
+from fieldmark.evaluation.metrics import percent
+from fieldmark.report.contents import read_contents
+from fieldmark.report.panels import PANELS, Context
+from fieldmark.report.thumbnails import Thumbnails
+from fieldmark.report.wording import duration, shorten, visible
+
+FILES = "report_files"
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+
+
+def render_report(folder: Path) -> Path:
+    """Write `report.html` and `report_files/` from the other files of a run folder; return the page's path.
+
+    Images are looked up below the dataset's root; one that is gone leaves a placeholder. Raises
+    ModelFileError for what is no run folder or is damaged, OutputError where nothing can be written.
+    """
+    contents = read_contents(folder)
+    files = storage.make_folder(folder / FILES)
+    thumbnails = Thumbnails(contents.root, files, contents.sizes)
+    context = Context(contents, thumbnails)
+    data = {name: panel.resolve(context) for name, panel in PANELS.items()}
+    for name, value in data.items():
+        storage.write_json(files / f"{name}.json", value)
+    html = (
+        _environment()
+        .get_template("report.html")
+        .render(panels=PANELS, data=data, files=FILES, fieldmark=contents.run.get("fieldmark"), **_style())
+    )
+    # Last, so that a page that is there finds all its files.
+    storage.write_text(folder / "report.html", html)
+    _remove_others(files, thumbnails.names | {f"{name}.json" for name in PANELS})
+    return folder / "report.html"
+
+
+def _finalize(value: Any) -> Any:
+    # Jinja passes every printed value through here, before it is escaped.
+    return visible(value) if type(value) is str else value
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else percent(share).replace(" ", NO_BREAK_SPACE)
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fieldmark", "report/templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "number": _number, "duration": duration, "name": shorten}
+    return environment
+
+
+def _style() -> dict[str, Any]:
+    """Our own style sheet, the one text that is not escaped, and its hash, by which the policy knows it."""
+    style = (resources.files("fieldmark") / "report" / "static" / "report.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return {"style": Markup(style), "style_sha256": digest}
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Remove what an earlier report left, by the names that reports use; anything else is not ours."""
+    for path in folder.iterdir():
+        if path.name not in names and re.fullmatch(r"\d+\.jpg", path.name):
+            path.unlink()

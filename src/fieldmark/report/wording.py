@@ -1,0 +1,54 @@
+"""Wording: names and times as the page shows them. The JSON beside the page holds them as they are."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+NAME_LENGTH = 120  # characters
+
+
+def visible(text: str) -> str:
+    r"""Return the text with every invisible control written out, so that no name can pretend to be another.
+
+    >>> visible("photo\u202egpj.exe\n")
+    'photo\\u202egpj.exe\\n'
+    """
+    return "".join(
+        _written_out(letter) if unicodedata.category(letter) in _INVISIBLE else letter for letter in text
+    )
+
+
+def shorten(name: str, length: int = NAME_LENGTH) -> str:
+    """Cut the middle out of a name that is longer than `length`.
+
+    >>> shorten("a long name of a class", 12)
+    'a long…class'
+    """
+    if len(name) <= length:
+        return name
+    return f"{name[: length // 2]}…{name[len(name) - (length - length // 2 - 1) :]}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    >>> duration(0.42), duration(75), duration(4000)
+    ('0.4 s', '1 min 15 s', '1 h 7 min')
+    """
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return "{} h {} min".format(*divmod(round(seconds / 60), 60))
+
+
+# Control characters, halves of surrogate pairs, line and paragraph separators; of the format characters only
+# those that turn the direction of reading: a joiner inside an emoji is part of it.
+_INVISIBLE = {"Cc", "Cs", "Zl", "Zp", "Cf"}
+_HARMLESS_FORMAT = re.compile("[\u00ad\u200c\u200d\U000e0020-\U000e007f]")
+
+
+def _written_out(letter: str) -> str:
+    return letter if _HARMLESS_FORMAT.match(letter) else letter.encode("unicode_escape").decode()

@@ -1,0 +1,98 @@
+"""Run: the folder of one training. Created before the training, never overwritten; `run.json` is written last."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from fieldmark import storage
+from fieldmark.errors import ModelFileError, OutputError
+
+# What a finished run folder holds; `report_files/` and `checkpoints/` are folders.
+FILES = (
+    "model.onnx",
+    "recipe.json",
+    "dataset.csv",
+    "history.csv",
+    "predictions.csv",
+    "metrics.json",
+    "audit.json",
+    "report.html",
+    "report_files",
+    "checkpoints",
+    "run.json",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run folder; its files are read when they are asked for."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        """The classifier file."""
+        return self.folder / "model.onnx"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json: {split: numbers, "overfitting": …}."""
+        return self._json("metrics.json")
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The content of run.json: versions, hardware, seed, fingerprint, seconds of each stage."""
+        return self._json("run.json")
+
+    @property
+    def audit(self) -> dict[str, Any]:
+        """The content of audit.json: what was found in the dataset before training."""
+        return self._json("audit.json")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        try:
+            content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelFileError(
+                f"{path}: cannot be read ({error}); the run was not finished, or this is no run folder",
+                hint="give the folder that `fieldmark train` printed",
+            ) from error
+        return content
+
+
+def create(dataset: Path, out: Path | None = None) -> Run:
+    """Create the folder of a new run: `out`, or the next free `runs/<dataset>-<n>`.
+
+    Raises OutputError if `out` holds something already, or the place cannot be written.
+
+    >>> import os, tempfile; os.chdir(tempfile.mkdtemp())
+    >>> [create(Path("photos")).folder.as_posix() for _ in range(2)]
+    ['runs/photos-1', 'runs/photos-2']
+    """
+    if out is None:
+        return Run(next_folder(dataset.absolute().name, Path("runs")))
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out}: exists already; a run is never overwritten", hint="choose another --out")
+    return Run(storage.make_folder(out))
+
+
+def next_folder(name: str, parent: Path) -> Path:
+    """Make and return the next free folder `<name>-<n>` in `parent`. Raises OutputError."""
+    name = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._") or "run"
+    storage.make_folder(parent)
+    number = 1
+    while True:
+        folder = parent / f"{name}-{number}"
+        try:
+            folder.mkdir()  # fails if it exists, so two trainings never share a folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise storage.cannot_write(folder, error) from error
+        else:
+            return folder

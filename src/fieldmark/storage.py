@@ -1,0 +1,114 @@
+"""Every durable write: a temporary file in the same folder, fsync, rename, fsync of the folder.
+
+A reader therefore sees the old content or the new, never half of either, also after a power cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from fieldmark.errors import OutputError
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that appears at `path` whole when the block ends, or not at all.
+
+    Raises OutputError, with the path and the system's reason, if it cannot be written.
+
+    >>> target = Path(tempfile.mkdtemp()) / "note.txt"
+    >>> with atomic_file(target) as file:
+    ...     _ = file.write(b"whole")
+    >>> target.read_bytes()
+    b'whole'
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
+        with open(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; what we leave behind has the permissions of any other file
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all. Raises OutputError."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all. Raises OutputError."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON; numbers that JSON does not know (NaN) are refused with ValueError."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """Write a picture whole; the suffix says the format. Raises OutputError, also for a suffix of no picture."""
+    format_ = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(path.suffix.lower())
+    if format_ is None:
+        raise OutputError(
+            f"{path}: the suffix says no format for a picture", hint="end the name in .png or .jpg"
+        )
+    with atomic_file(path) as file:
+        picture.save(file, format=format_)
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` with its parents and return it. Raises OutputError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return path
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """Return the one error for a place that cannot be written."""
+    reason = error.strerror or str(error)
+    return OutputError(
+        f"cannot write {path}: {reason}",
+        hint="check permissions and free space, or choose another place (--out, or FIELDMARK_CACHE_DIR for the cache)",
+    )
+
+
+def _umask() -> int:
+    # The only portable way to read the umask is to set it; 0o022 is put back at once.
+    current = os.umask(0o022)
+    os.umask(current)
+    return current
+
+
+def _sync_folder(folder: Path) -> None:
+    # Windows cannot open a folder; its rename is durable enough for us.
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

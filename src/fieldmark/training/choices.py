@@ -1,0 +1,120 @@
+"""Choices: a recipe with every default of its network filled in, so that nothing is decided later."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from fieldmark.errors import RecipeError
+from fieldmark.images.augment import find_augmentation
+from fieldmark.networks.table import NetworkSpec, spec
+from fieldmark.preprocessing import Preprocessing
+from fieldmark.recipe import CHOICES, Recipe, option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# The recipe's fields on which a network has an opinion; the names are those of NetworkSpec too.
+BY_NETWORK = (
+    "image_size",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "schedule",
+    "weight_decay",
+    "augmentation",
+)
+# A pretrained backbone stays frozen and its head is fitted to convergence: these have nothing to act on.
+BY_STEPS = (*BY_NETWORK[1:], "channels", "steps_per_epoch", "until_accuracy")
+# What an own torch.nn.Module gets where the caller chooses nothing: pixels / 255, as most examples do.
+OWN_NETWORK = {
+    "image_size": 224,
+    "epochs": 15,
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+    "optimizer": "adam",
+    "schedule": "constant",
+    "weight_decay": 0.0,
+    "augmentation": "none",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class StepChoices:
+    """The choices of a training by steps, every one decided; the meanings are those of Recipe's fields."""
+
+    epochs: int
+    steps_per_epoch: int | None
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    schedule: str
+    weight_decay: float
+    augmentation: str
+    until_accuracy: float | None
+    keep: str
+    class_weights: str
+    seed: int
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> StepChoices:
+        """Take them from a resolved recipe."""
+        return cls(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(cls)})
+
+
+def choose(network: str | nn.Module, choices: dict[str, Any]) -> tuple[Recipe, Preprocessing]:
+    """The resolved recipe and the preprocessing it means.
+
+    Raises RecipeError for an unknown network, augmentation or field, a value out of its range, or a choice that
+    the network cannot follow.
+    """
+    unknown = sorted(set(choices) - {field.name for field in dataclasses.fields(Recipe)})
+    if unknown:
+        raise RecipeError(
+            f"a recipe has no field {', '.join(unknown)}",
+            hint="the fields are " + ", ".join(field.name for field in dataclasses.fields(Recipe)),
+        )
+    if not isinstance(network, str):
+        recipe = Recipe(network=type(network).__name__, **choices)
+        return _filled(recipe, OWN_NETWORK), _preprocessing(recipe, OWN_NETWORK["image_size"], 0.0, 255.0)
+    recipe, entry = Recipe(network=network, **choices), spec(network)
+    if entry.pretrained:
+        _refuse(recipe, [name for name in BY_STEPS if getattr(recipe, name) is not None])
+        _refuse(recipe, ["keep"] if recipe.keep != CHOICES["keep"][0] else [])
+    filled = _filled(recipe, {name: getattr(entry, name) for name in BY_NETWORK})
+    _require_size(filled, entry)
+    return filled, _preprocessing(filled, entry.image_size, entry.mean, entry.deviation)
+
+
+def _filled(recipe: Recipe, defaults: dict[str, Any]) -> Recipe:
+    missing = {name: value for name, value in defaults.items() if getattr(recipe, name) is None}
+    filled = dataclasses.replace(recipe, **missing)
+    if filled.augmentation is not None:
+        find_augmentation(filled.augmentation)
+    return filled
+
+
+def _preprocessing(recipe: Recipe, image_size: int, mean: float, deviation: float) -> Preprocessing:
+    size = recipe.image_size or image_size
+    return Preprocessing(width=size, height=size, fit=recipe.fit, mean=mean, deviation=deviation)  # type: ignore[arg-type]
+
+
+def _require_size(recipe: Recipe, entry: NetworkSpec) -> None:
+    """Raise before any image is read what `networks.table.build` would raise after."""
+    minimum = entry.minimum_image_size(recipe.channels)
+    if recipe.image_size is not None and recipe.image_size < minimum:
+        blocks = f" with {len(recipe.channels)} blocks" if recipe.channels else ""
+        raise RecipeError(
+            f"--image-size {recipe.image_size} is below what {recipe.network}{blocks} needs: at least {minimum} pixels",
+            hint=f"--image-size {minimum} or more",
+        )
+
+
+def _refuse(recipe: Recipe, names: list[str]) -> None:
+    if names:
+        raise RecipeError(
+            f"{', '.join(option(name) for name in names)}: {recipe.network} stays frozen and its head is fitted to "
+            "convergence, so there is nothing for this to act on",
+            hint="leave it out, or train from scratch with --network convnet or --network course",
+        )

@@ -1,0 +1,122 @@
+"""Embed: what a frozen backbone sees in every image, computed once and kept in the cache.
+
+The backbone runs as an ONNX graph on ONNX Runtime, the same nodes that end up in `model.onnx`: converted from the
+pretrained weights once, then neither this nor any later training of a head imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark import export, storage
+from fieldmark.errors import MissingExtraError
+from fieldmark.images.cache import RowStore, cache_folder
+from fieldmark.images.read import Images, Progress
+from fieldmark.preprocessing import Preprocessing
+
+# Raised when the conversion changes its result, so that no old graph is used.
+CONVERSION = "1"
+# More is not faster on a CPU, and the answer of each image does not depend on its batch.
+BATCH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A converted backbone: uint8 (batch, height, width, 3) to embedding float32 (batch, d)."""
+
+    path: Path
+    sha256: str
+
+    def load(self) -> Any:
+        """Return its graph as an onnx.ModelProto."""
+        import onnx
+
+        return onnx.load(self.path)
+
+
+def find_backbone(preprocessing: Preprocessing) -> Backbone:
+    """The EfficientNet-Lite0 graph for this image size, converted now if the cache has none.
+
+    Raises MissingExtraError if it has to be converted and torch is not installed.
+    """
+    name = f"efficientnet-lite0-{preprocessing.width}x{preprocessing.height}-{CONVERSION}"
+    path = cache_folder() / "backbones" / f"{name}.onnx"
+    seal = path.with_suffix(".sha256")
+    if not (seal.is_file() and path.is_file() and _sha256(path) == seal.read_text()):
+        _convert(preprocessing, path)
+        storage.write_text(seal, _sha256(path))
+    return Backbone(path, seal.read_text())
+
+
+def embed(
+    images: Images, backbone: Backbone, *, threads: int | None = None, on_progress: Progress | None = None
+) -> npt.NDArray[np.float32]:
+    """The embeddings float32 (n, d) of all images of a dataset, in its order."""
+    store = _store(backbone, images)
+    hashes = images.dataset.hashes
+    missing = [row for row, hash_ in enumerate(hashes) if store.find(hash_) is None]
+    if missing:
+        _compute(images, missing, backbone, store, threads=threads, on_progress=on_progress)
+    store.touch(hashes)
+    return np.asarray(store.take(hashes), dtype=np.float32)
+
+
+def _compute(
+    images: Images,
+    rows: Sequence[int],
+    backbone: Backbone,
+    store: RowStore,
+    *,
+    threads: int | None,
+    on_progress: Progress | None,
+) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0  # 0: one for each core
+    session = onnxruntime.InferenceSession(backbone.path, options, providers=["CPUExecutionProvider"])
+    with store.writer() as writer:
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
+            (embeddings,) = session.run([export.EMBEDDING], {export.INPUT: images.pixels(batch)})
+            for row, embedding in zip(batch, embeddings, strict=True):
+                writer.add(images.dataset.hashes[row], embedding)
+            if on_progress:
+                on_progress(start + len(batch), len(rows))
+
+
+def _store(backbone: Backbone, images: Images) -> RowStore:
+    # The pixels' folder names everything that shaped them; a new ONNX Runtime may change the last bits.
+    version = importlib.metadata.version("onnxruntime")
+    name = f"{backbone.sha256[:16]}-{images.store.folder.name}-{version}"
+    return RowStore(cache_folder() / "embeddings" / name, np.dtype((np.float32, (_width(backbone),))))
+
+
+def _width(backbone: Backbone) -> int:
+    shape = backbone.load().graph.output[0].type.tensor_type.shape
+    return int(shape.dim[1].dim_value)
+
+
+def _convert(preprocessing: Preprocessing, path: Path) -> None:
+    try:
+        from fieldmark.networks import efficientnet_lite
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the pretrained backbone has to be converted once, and {error.name} is not installed",
+            hint="pip install 'fieldmark[train]'",
+        ) from error
+    network = efficientnet_lite.folded(efficientnet_lite.pretrained())
+    graph = export.backbone_graph(network, preprocessing)
+    storage.write_bytes(path, graph.SerializeToString(deterministic=True))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

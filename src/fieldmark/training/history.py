@@ -1,0 +1,83 @@
+"""History: what a training went through, epoch by epoch; history.csv and the sentences about it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from fieldmark import storage
+from fieldmark.recipe import Recipe
+from fieldmark.training.progress import duration
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """One row of history.csv; the validation fields are None without a validation split."""
+
+    epoch: int
+    train_loss: float  # mean over the epoch's images as they were trained on, natural logarithm
+    train_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    learning_rate: float  # of the last step
+    seconds: float  # of training and validation
+    images_per_second: float  # training images over training seconds, reading included, validation not
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """All finished epochs, and how the training ended."""
+
+    epochs: tuple[Epoch, ...]
+    kept: int  # the epoch whose weights the network has now; 0 if not one was finished
+    interrupted: bool = False
+
+
+def write_history(path: Path, epochs: Sequence[Epoch]) -> None:
+    """Write history.csv whole; an empty cell stands for a number that does not exist."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(field.name for field in dataclasses.fields(Epoch))
+    writer.writerows(dataclasses.astuple(epoch) for epoch in epochs)
+    storage.write_text(path, text.getvalue())
+
+
+def epoch_line(epoch: Epoch, epochs: int | None) -> str:
+    """One plain line for a finished epoch.
+
+    >>> epoch_line(Epoch(1, 0.693, 0.5, 0.69, 0.55, 1e-3, 24.0, 42.0), 15)
+    'epoch  1/15  loss 0.6930  accuracy 0.500  validation loss 0.6900  accuracy 0.550  42 images/s  5 min 36 s left'
+    """
+    parts = [
+        f"epoch {epoch.epoch:2}/{epochs}",
+        f"loss {epoch.train_loss:.4f}",
+        f"accuracy {epoch.train_accuracy:.3f}",
+    ]
+    if epoch.validation_loss is not None and epoch.validation_accuracy is not None:
+        parts += [f"validation loss {epoch.validation_loss:.4f}", f"accuracy {epoch.validation_accuracy:.3f}"]
+    parts += [f"{epoch.images_per_second:.0f} images/s"]
+    left = ((epochs or epoch.epoch) - epoch.epoch) * epoch.seconds
+    return "  ".join([*parts, f"{duration(left)} left"] if left else parts)
+
+
+def remarks(history: History, recipe: Recipe) -> list[str]:
+    """Sentences on how the training ended that a reader of its numbers has to know."""
+    said = []
+    if history.interrupted:
+        said.append(
+            f"interrupted after {len(history.epochs)} of {recipe.epochs} epochs; the classifier holds what was learnt"
+        )
+    elif recipe.until_accuracy is not None and history.epochs:
+        last = history.epochs[-1]
+        reached = last.train_accuracy >= recipe.until_accuracy
+        verb = "was reached" if reached else "was not reached"
+        said.append(f"training accuracy {recipe.until_accuracy:g} {verb} in {last.epoch} epochs")
+    if recipe.keep == "best" and history.kept:
+        said.append(
+            f"the weights of epoch {history.kept} were kept because they were best on validation, "
+            "so the validation numbers are optimistic"
+        )
+    return said

@@ -1,0 +1,127 @@
+"""Learn: the two ways to learn, each ending in a graph to export and in the network's own answers to check it by."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark import export
+from fieldmark.classifier import Classifier, load
+from fieldmark.errors import MissingExtraError
+from fieldmark.images.read import Images
+from fieldmark.images.read import Progress as OnProgress
+from fieldmark.preprocessing import Preprocessing
+from fieldmark.recipe import Recipe
+from fieldmark.training.choices import StepChoices
+from fieldmark.training.embed import embed, find_backbone
+from fieldmark.training.head import fit_head
+from fieldmark.training.history import epoch_line, remarks, write_history
+from fieldmark.training.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Rows = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float32]
+
+# Images whose pixels are held in memory at a time while the exported file answers.
+CHUNK = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Learnt:
+    """What learning hands to the export."""
+
+    graph: Any  # onnx.ModelProto
+    network_answers: Callable[[Rows], Probabilities]  # of the network itself, before any export
+    answers: Callable[[Path, OnProgress], Probabilities]  # of the exported file, for all images
+    notes: tuple[str, ...]  # sentences for the report
+    interrupted: bool = False
+
+
+def learn_head(
+    images: Images,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    *,
+    folder: Path,
+    progress: Progress,
+) -> Learnt:
+    """Fit a linear head on the pretrained backbone's embeddings of the train split."""
+    with progress.stage("prepare the backbone"):
+        backbone = find_backbone(preprocessing)
+    with progress.stage("embed") as step:
+        embeddings = embed(images, backbone, threads=recipe.threads, on_progress=step)
+    dataset = images.dataset
+    rows = dataset.rows("train")
+    with progress.stage("fit the head"):
+        head = fit_head(
+            embeddings[rows],
+            dataset.labels[rows],
+            [dataset.groups[row] for row in rows],
+            softmax=recipe.softmax,
+            balanced=recipe.class_weights == "balanced",
+            seed=recipe.seed,
+        )
+    write_history(folder / "history.csv", ())  # fitted in one go: a header and no row
+    return Learnt(
+        graph=export.with_head(backbone.load(), head.weights, head.bias),
+        network_answers=lambda rows: head.probabilities(embeddings[rows]),
+        # The exported file's first nodes are those that made the embeddings, to the bit, so its answers are what
+        # its last nodes make of them; the export is checked on whole images all the same.
+        answers=lambda model, step: export.head_answers(model, embeddings),
+        notes=(head.note,),
+    )
+
+
+def learn_from_scratch(
+    own: nn.Module | None,
+    images: Images,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    *,
+    folder: Path,
+    progress: Progress,
+) -> Learnt:
+    """Train a network of NETWORKS, or the caller's own, on the train split. Raises MissingExtraError without torch."""
+    try:
+        from fieldmark.training.fit import fit
+        from fieldmark.training.network import make_network, network_answers
+    except ImportError as error:
+        raise MissingExtraError(
+            f"training the network {recipe.network} needs PyTorch, and {error.name} is not installed",
+            hint="pip install 'fieldmark[train]'",
+        ) from error
+    network = make_network(own, recipe, preprocessing, classes=len(images.dataset.classes))
+    with progress.stage("train", unit="steps") as step:
+        history = fit(
+            network,
+            images,
+            StepChoices.of(recipe),
+            preprocessing,
+            folder=folder,
+            on_epoch=lambda epoch: progress.line(epoch_line(epoch, recipe.epochs)),
+            on_step=step,
+        )
+    return Learnt(
+        graph=export.network_graph(network, preprocessing),
+        network_answers=lambda rows: network_answers(network, preprocessing, images.pixels(rows)),
+        answers=lambda model, step: file_answers(load(model, threads=recipe.threads), images, step),
+        notes=tuple(remarks(history, recipe)),
+        interrupted=history.interrupted,
+    )
+
+
+def file_answers(classifier: Classifier, images: Images, step: OnProgress) -> Probabilities:
+    """A classifier's probabilities float32 (n, classes) for all images of a dataset, from their cached pixels."""
+    answers = []
+    for start in range(0, len(images.dataset), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(images.dataset)))
+        answers.append(classifier.probabilities(images.pixels(rows)))
+        step(int(rows[-1]) + 1, len(images.dataset))
+    return np.concatenate(answers)

@@ -1,0 +1,52 @@
+"""Network: the module that a recipe means, ready to train, and its answers for a few images."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from fieldmark.errors import RecipeError
+from fieldmark.networks.deployed import Deployed
+from fieldmark.networks.table import build
+from fieldmark.preprocessing import Pixels, Preprocessing
+from fieldmark.recipe import Recipe
+
+
+def make_network(
+    own: nn.Module | None, recipe: Recipe, preprocessing: Preprocessing, *, classes: int
+) -> nn.Module:
+    """A network of NETWORKS for this many classes, or the caller's own after a look at its answer's shape.
+
+    Raises RecipeError if an own network does not answer float32 (batch, classes), or (batch, 1) for two classes.
+    """
+    size = (preprocessing.height, preprocessing.width)
+    if own is None:
+        outputs = 1 if classes == 2 and not recipe.softmax else classes
+        return build(recipe.network, size, outputs, channels=recipe.channels, seed=recipe.seed)
+    own.eval()
+    try:
+        with torch.no_grad():
+            shape = tuple(own(torch.zeros(2, 3, *size)).shape)
+    except RuntimeError as error:
+        raise RecipeError(
+            f"{recipe.network} cannot take images float32 (2, 3, {size[0]}, {size[1]}): {error}",
+            hint="choose the image_size it was made for",
+        ) from error
+    allowed = {(2, classes)} | ({(2, 1)} if classes == 2 else set())
+    if shape not in allowed:
+        raise RecipeError(
+            f"{recipe.network} answers two images with shape {shape}; expected logits {(2, classes)} for {classes} classes"
+        )
+    return own
+
+
+def network_answers(
+    network: nn.Module, preprocessing: Preprocessing, pixels: Pixels
+) -> npt.NDArray[np.float32]:
+    """Probabilities float32 (n, classes) of the network itself, in evaluation mode, for a few images."""
+    deployed = Deployed(network, preprocessing).eval()
+    with torch.no_grad():
+        answer = deployed(torch.from_numpy(np.ascontiguousarray(pixels)))
+    return np.asarray((answer[0] if isinstance(answer, tuple) else answer).numpy())

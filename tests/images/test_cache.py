@@ -1,0 +1,133 @@
+"""The cache: whole or not at all, found by content, bounded in size."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fieldmark.errors import OutputError
+from fieldmark.images.cache import RowStore, limit_cache
+
+DTYPE = np.dtype([("pixels", np.uint8, (4, 3)), ("thumbnail", np.uint8, (2,))])
+
+
+def row(value: int) -> np.ndarray:
+    filled = np.zeros((), DTYPE)
+    filled["pixels"], filled["thumbnail"] = value, value + 1
+    return filled
+
+
+def write(store: RowStore, **rows: int) -> None:
+    with store.writer() as writer:
+        for key, value in rows.items():
+            writer.add(key, row(value), {"width": value})
+
+
+def test_rows_come_back_in_the_order_asked(tmp_path: Path) -> None:
+    write(RowStore(tmp_path, DTYPE), a=1, b=2, c=3)
+    again = RowStore(tmp_path, DTYPE)
+    assert again.take(["c", "a", "c"], "pixels")[:, 0, 0].tolist() == [3, 1, 3]
+    assert again.take(["b"], "thumbnail").tolist() == [[3, 3]]
+    assert again.find("b").note == {"width": 2}  # type: ignore[union-attr]
+    assert again.find("d") is None
+
+
+def test_rows_of_several_shards(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, DTYPE)
+    write(store, a=1)
+    write(store, b=2)
+    assert len(list(tmp_path.glob("*.json"))) == 2
+    assert store.take(["b", "a"], "pixels")[:, 0, 0].tolist() == [2, 1]
+
+
+def test_content_without_a_row_is_remembered(tmp_path: Path) -> None:
+    with RowStore(tmp_path, DTYPE).writer() as writer:
+        writer.add("broken", None, {"code": "truncated"})
+    entry = RowStore(tmp_path, DTYPE).find("broken")
+    assert entry is not None
+    assert (entry.row, entry.note) == (None, {"code": "truncated"})
+
+
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, DTYPE)
+    with pytest.raises(ZeroDivisionError), store.writer() as writer:
+        writer.add("a", row(1))
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_new_writes_nothing(tmp_path: Path) -> None:
+    with RowStore(tmp_path, DTYPE).writer():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_without_a_manifest_never_existed(tmp_path: Path) -> None:
+    write(RowStore(tmp_path, DTYPE), a=1)
+    next(tmp_path.glob("*.json")).unlink()
+    assert RowStore(tmp_path, DTYPE).find("a") is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "other size"])
+def test_damaged_shards_are_made_again(tmp_path: Path, damage: str) -> None:
+    write(RowStore(tmp_path, DTYPE), a=1)
+    manifest = next(tmp_path.glob("*.json"))
+    if damage == "cut":
+        rows = manifest.with_suffix(".rows")
+        rows.write_bytes(rows.read_bytes()[:-1])
+    elif damage == "garbage":
+        manifest.write_text("{")
+    else:
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "itemsize": 5}))
+    assert RowStore(tmp_path, DTYPE).find("a") is None
+
+
+def test_a_row_of_another_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected 14"), RowStore(tmp_path, DTYPE).writer() as writer:
+        writer.add("a", np.zeros(3, np.uint8))
+
+
+def test_writers_at_the_same_time(tmp_path: Path) -> None:
+    def work(number: int) -> None:
+        write(RowStore(tmp_path, DTYPE), **{f"k{number}": number, "same": 9})
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store = RowStore(tmp_path, DTYPE)
+    assert [int(store.take([f"k{n}"], "pixels")[0, 0, 0]) for n in range(8)] == list(range(8))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(OutputError, match="cannot write") as caught,
+        RowStore(tmp_path / "file" / "cache", DTYPE).writer(),
+    ):
+        pass
+    assert "FIELDMARK_CACHE_DIR" in caught.value.hint
+
+
+def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
+    ids = []
+    for number, key in enumerate("abc"):
+        store = RowStore(tmp_path / "x", DTYPE)
+        write(store, **{key: number})
+        ids.append(store.find(key).shard)  # type: ignore[union-attr]
+        os.utime(tmp_path / "x" / f"{ids[-1]}.json", (1000 + number, 1000 + number))
+    RowStore(tmp_path / "x", DTYPE).touch(["a"])
+    size = sum(path.stat().st_size for path in (tmp_path / "x").iterdir())
+    assert limit_cache(tmp_path, size) == []
+    assert limit_cache(tmp_path, size - 1) == [ids[1]]
+    assert limit_cache(tmp_path, 0, keep=frozenset({ids[0]})) == [ids[2]]
+    left = RowStore(tmp_path / "x", DTYPE)
+    assert left.find("a") is not None
+    assert left.find("b") is None

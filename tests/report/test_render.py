@@ -1,0 +1,279 @@
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fieldmark.errors import ModelFileError, OutputError
+from fieldmark.report.panels import PANELS
+from fieldmark.report.render import render_report
+from fieldmark.report.wording import visible
+from tests.report.fabricate import change, make_run, read
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "'onmouseover='alert(1)",
+    "</title></style></main><b>",
+    "{{ 7 * 7 }}{% raw %}",
+    "&amp;&lt;",
+    "\u202egnp.exe \u2066\u200f",
+    "new\nline\ttab\x1b[2J",
+    "🐎👩\u200d🌾 שלום",
+    "=1+1",
+)
+
+
+class Page(HTMLParser):
+    """The elements of a page in order, each with its attributes, and its text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.text, self.style = [], "", ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        if self.elements and self.elements[-1][0] == "style" and not self.style:
+            self.style = data
+        self.text += data
+
+    def values(self, name):
+        return [attributes[name] for _, attributes in self.elements if name in attributes]
+
+
+def rendered(run):
+    return Page(render_report(run).read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path)
+
+
+def test_report_answers_every_panels_question(run):
+    page = rendered(run)
+    for name, panel in PANELS.items():
+        assert name in page.values("id")
+        if name != "headline":
+            assert panel.question in page.text
+        data = read(run / "report_files" / f"{name}.json")
+        assert json.loads(json.dumps(data, allow_nan=False)) == data
+
+
+def test_page_needs_nothing_but_its_own_files(run):
+    page = rendered(run)
+    assert not any(
+        url in value for value in page.values("src") + page.values("href") for url in ("//", "data:")
+    )
+    for value in page.values("src") + [href for href in page.values("href") if not href.startswith("#")]:
+        assert (run / value).is_file(), value
+    for href in page.values("href"):
+        assert not href.startswith("#") or href[1:] in page.values("id"), href
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base"}
+
+
+def test_content_policy_knows_the_style_sheet_and_nothing_else(run):
+    page = rendered(run)
+    policy = next(attributes["content"] for _, attributes in page.elements if "http-equiv" in attributes)
+    digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none';")
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    # The policy forbids them, so they would silently do nothing.
+    assert page.values("style") == []
+    assert [name for _, attributes in page.elements for name in attributes if name.startswith("on")] == []
+
+
+def test_no_template_switches_escaping_off():
+    for template in (resources.files("fieldmark") / "report" / "templates").iterdir():
+        assert not re.search(r"\bsafe\b|autoescape|<script", template.read_text(encoding="utf-8")), (
+            template.name
+        )
+
+
+def elements(page):
+    """All but <wbr>, of which a name with more slashes has more: tags and names of attributes."""
+    return [(tag, sorted(attributes)) for tag, attributes in page.elements if tag != "wbr"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_text_whatever_they_hold(tmp_path, name):
+    file_name = name.replace("/", "∕")
+    hostile = make_run(tmp_path / "hostile", classes=(name, f"{name} 2"), stem=file_name)
+    change(hostile / "run.json", network=name, command=name, notes=[name], versions={name: name})
+    plain = make_run(tmp_path / "plain")
+    page = rendered(hostile)
+    assert elements(page) == elements(rendered(plain))
+    assert page.text.count(visible(name)) > 10
+
+
+def test_text_that_turns_or_hides_is_written_out(tmp_path):
+    run = make_run(tmp_path, classes=("\u202eevil", "line\nbreak"), stem="bell\x07")
+    html = render_report(run).read_text(encoding="utf-8")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", html)
+    assert "\\u202eevil" in html
+    assert "line\\nbreak" in html
+    assert "bell\\x07" in html
+
+
+def test_long_names_are_cut(tmp_path):
+    run = make_run(tmp_path, classes=("c" * 200, "dogs"), stem="s" * 200)
+    change(run / "audit.json", remarks=[], groups={})
+    text = rendered(run).text
+    assert "c" * 150 not in text
+    assert "s" * 150 not in text
+    assert "c" * 200 in (run / "report_files" / "confusion.json").read_text()
+
+
+def test_thumbnails_are_numbered_small_and_of_the_right_shape(run):
+    page = rendered(run)
+    sources = page.values("src")
+    assert sources == [f"report_files/{number}.jpg" for number in (1, 2, 3, 4)]
+    with Image.open(run / sources[0]) as image:
+        assert (image.format, image.size) == ("JPEG", (30, 20))
+    assert all(page.values("alt"))
+
+
+def test_large_images_become_small_thumbnails(run):
+    path = read(run / "report_files" / "mistakes.json") if (run / "report_files").exists() else None
+    assert path is None
+    first = next((run.parent / "data" / "validation" / "cats").iterdir())
+    Image.new("RGB", (1200, 300), "red").save(first)
+    text = (run / "dataset.csv").read_text()
+    name = first.relative_to(run.parent / "data").as_posix()
+    (run / "dataset.csv").write_text(re.sub(f"({name},.*),30,20,", r"\1,1200,300,", text))
+    page = rendered(run)
+    boxes = {(a["width"], a["height"]) for tag, a in page.elements if tag == "img"}
+    assert boxes <= {("256", "64"), ("30", "20")}
+
+
+def test_gone_and_broken_images_leave_a_placeholder(run):
+    files = sorted((run.parent / "data").rglob("*.png"))
+    for number, file in enumerate(files):
+        file.unlink() if number % 2 else file.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    page = rendered(run)
+    assert page.values("src") == []
+    assert page.text.count("image not found") == 4
+
+
+def test_images_are_not_looked_for_when_the_root_is_unknown(run):
+    change(run / "run.json", root=None)
+    change(run / "audit.json", root=None)
+    assert rendered(run).text.count("image not found") == 4
+
+
+def test_a_second_report_is_the_same_and_leaves_nothing_old(run):
+    render_report(run)
+    first = {path.name: path.read_bytes() for path in (run / "report_files").iterdir()}
+    html = (run / "report.html").read_bytes()
+    (run / "report_files" / "99.jpg").write_bytes(b"of an earlier report")
+    (run / "report_files" / "mine.txt").write_text("keep me")
+    render_report(run)
+    second = {path.name: path.read_bytes() for path in (run / "report_files").iterdir()}
+    assert second == first | {"mine.txt": b"keep me"}
+    assert (run / "report.html").read_bytes() == html
+
+
+FILES = (
+    "metrics.json",
+    "audit.json",
+    "recipe.json",
+    "run.json",
+    "history.csv",
+    "dataset.csv",
+    "predictions.csv",
+)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_leaves_its_part_empty(run, name):
+    (run / name).unlink()
+    page = rendered(run)
+    assert set(PANELS) <= set(page.values("id"))
+
+
+def test_an_almost_empty_run_says_so_in_sentences(run):
+    for name in FILES:
+        (run / name).unlink()
+    (run / "run.json").write_text("{}")
+    text = rendered(run).text
+    for sentence in (
+        "A run without classes",
+        "was not measured",
+        "does not say which images",
+        "has no audit",
+        "no curves",
+        "Nothing was measured",
+        "holds no predictions",
+        "Not recorded",
+    ):
+        assert sentence in text
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_named(run, name):
+    (run / name).write_bytes(b"\xff{[")
+    with pytest.raises(ModelFileError, match=re.escape(name)):
+        render_report(run)
+
+
+@pytest.mark.parametrize("content", ["[]", "3"])
+def test_json_of_another_kind_is_damage(run, content):
+    (run / "metrics.json").write_text(content)
+    with pytest.raises(ModelFileError, match="expected an object"):
+        render_report(run)
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path):
+    with pytest.raises(ModelFileError, match="not a run folder"):
+        render_report(tmp_path)
+    with pytest.raises(ModelFileError, match="not a run folder"):
+        render_report(tmp_path / "nowhere")
+
+
+def test_a_place_that_cannot_be_written_is_named(run):
+    (run / "report_files").write_text("in the way")
+    with pytest.raises(OutputError, match="report_files"):
+        render_report(run)
+
+
+def test_two_hundred_classes_are_listed_not_drawn(tmp_path):
+    names = tuple(f"class {number}" for number in range(200))
+    run = make_run(tmp_path, classes=names, wrong=150, splits={"train": 1, "validation": 1})
+    page = rendered(run)
+    assert "Tells 200 classes apart, from class 0 to class 199" in " ".join(page.text.split())
+    assert "matrix" not in page.values("class")
+    assert "The 50 commonest of 150 pairs" in page.text
+    assert len(page.values("src")) == 96 + 24
+    assert len(read(run / "report_files" / "mistakes.json")["splits"][0]["rows"]) == 150
+
+
+def test_words_of_the_headline(run):
+    text = " ".join(rendered(run).text.split())
+    assert "Tells cats and dogs apart" in text
+    assert "Learnt from 12 images with the network course." in text
+    assert "right: 6 of 8 validation images." in text
+    assert "Always answering cats: 50.0 %." in text
+
+
+def test_style_sheet_stands_for_phone_dark_and_paper():
+    style = (resources.files("fieldmark") / "report" / "static" / "report.css").read_text(encoding="utf-8")
+    for rule in ("prefers-color-scheme: dark", "@media print", "max-width: 44rem", "tabular-nums"):
+        assert rule in style
+    assert not re.search(r"url\(|@import|https?:", style)
+    assert "</" not in style
+
+
+def test_names_of_no_machine_stand_in_the_templates():
+    package = Path(str(resources.files("fieldmark"))) / "report"
+    for path in [*package.glob("templates/*"), *package.glob("static/*")]:
+        assert "://" not in path.read_text(encoding="utf-8"), path.name

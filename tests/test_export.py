@@ -1,0 +1,149 @@
+"""Export and classifier: the file answers as the network does, carries what it needs, and shows any damage."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from fieldmark import export
+from fieldmark.classifier import load
+from fieldmark.errors import ExportError, ModelFileError
+from fieldmark.networks.deployed import Deployed
+from fieldmark.networks.table import build
+from fieldmark.preprocessing import Preprocessing
+
+PREPROCESSING = Preprocessing(width=32, height=24, mean=10.0, deviation=50.0)
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.integers(0, 256, (5, 24, 32, 3), dtype=np.uint8)
+
+
+def metadata(classes: list[str]) -> dict[str, object]:
+    return {"format": 1, "classes": classes, "preprocessing": PREPROCESSING.to_json()}
+
+
+@pytest.fixture(scope="module", params=[("course", 1), ("course", 3), ("convnet", 1), ("convnet", 3)], ids=str)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, Path]:
+    name, outputs = request.param
+    network = build(name, (24, 32), outputs, channels=(8, 12) if name == "course" else None).eval()
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    classes = ["a", "b", "c"][: max(2, outputs)]
+    export.write_model(export.network_graph(network, PREPROCESSING), path, metadata(classes))
+    return network, path
+
+
+def test_the_file_answers_as_the_network(exported: tuple[torch.nn.Module, Path]) -> None:
+    network, path = exported
+    with torch.no_grad():
+        probabilities, embedding = Deployed(network, PREPROCESSING)(torch.from_numpy(PIXELS))
+    classifier = load(path)
+    np.testing.assert_allclose(classifier.probabilities(PIXELS), probabilities.numpy(), atol=1e-5)
+    np.testing.assert_allclose(classifier.embeddings(PIXELS), embedding.numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(classifier.probabilities(PIXELS).sum(axis=1), 1, atol=1e-6)
+
+
+def test_each_image_is_answered_alike_in_any_batch(exported: tuple[torch.nn.Module, Path]) -> None:
+    classifier = load(exported[1])
+    many = RANDOM.integers(0, 256, (37, 24, 32, 3), dtype=np.uint8)
+    one_by_one = np.concatenate([classifier.probabilities(image[None]) for image in many])
+    assert np.array_equal(classifier.probabilities(many), one_by_one)
+
+
+def test_the_graph_is_what_other_languages_rely_on(exported: tuple[torch.nn.Module, Path]) -> None:
+    session = onnxruntime.InferenceSession(exported[1])
+    (given,) = session.get_inputs()
+    assert (given.name, given.type, given.shape) == ("images", "tensor(uint8)", ["batch", 24, 32, 3])
+    assert [output.name for output in session.get_outputs()] == ["probabilities", "embedding"]
+    assert str(Path.cwd()) not in str(onnx.load(exported[1]))
+
+
+def test_no_images_no_answers(exported: tuple[torch.nn.Module, Path]) -> None:
+    classifier = load(exported[1])
+    assert classifier.probabilities(PIXELS[:0]).shape == (0, len(classifier.classes))
+    assert classifier.predict([]) == []
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 4])
+def test_a_head_on_a_backbone(tmp_path: Path, outputs: int) -> None:
+    backbone = export.backbone_graph(build("course", (24, 32), 1, channels=(8,)), PREPROCESSING)
+    weights = RANDOM.normal(size=(outputs, 512)).astype(np.float32)
+    bias = RANDOM.normal(size=outputs).astype(np.float32)
+    path = tmp_path / "model.onnx"
+    export.write_model(export.with_head(backbone, weights, bias), path, metadata(["a", "b", "c", "d"][: max(2, outputs)]))
+    classifier = load(path)
+    logits = classifier.embeddings(PIXELS).astype(np.float64) @ weights.T + bias
+    if outputs == 1:
+        logits = np.hstack([np.zeros_like(logits), logits])
+    wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(classifier.probabilities(PIXELS), wanted, atol=1e-5)
+    np.testing.assert_allclose(export.head_answers(path, classifier.embeddings(PIXELS)), wanted, atol=1e-5)
+
+
+def test_a_difference_is_refused() -> None:
+    same = np.array([[0.3, 0.7], [0.5, 0.5]], np.float32)
+    export.check(same, same + np.float32(5e-5))
+    with pytest.raises(ExportError, match=r"by up to 0\.001"):
+        export.check(same, same + np.float32(1e-3))
+    with pytest.raises(ExportError):
+        export.check(same, np.full_like(same, np.nan))
+
+
+def test_any_flipped_bit_is_detected(exported: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
+    content = exported[1].read_bytes()
+    damaged = tmp_path / "damaged.onnx"
+    places = random.Random(0)
+    for _ in range(60):
+        place = places.randrange(8 * len(content))
+        changed = bytearray(content)
+        changed[place // 8] ^= 1 << place % 8
+        damaged.write_bytes(changed)
+        with pytest.raises(ModelFileError):
+            load(damaged)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, -1])
+def test_a_truncated_file_is_detected(exported: tuple[torch.nn.Module, Path], tmp_path: Path, keep: int) -> None:
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(exported[1].read_bytes()[:keep])
+    with pytest.raises(ModelFileError):
+        load(damaged)
+
+
+def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
+    foreign = export.backbone_graph(build("course", (24, 32), 1, channels=(8,)), PREPROCESSING)
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    with pytest.raises(ModelFileError, match="not a classifier made by Fieldmark") as caught:
+        load(tmp_path / "foreign.onnx")
+    assert "model.onnx" in caught.value.hint
+    with pytest.raises(ModelFileError, match="no classifier here"):
+        load(tmp_path)
+
+
+def test_weights_have_a_name_of_their_own(exported: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
+    model = onnx.load(exported[1])
+    assert load(exported[1]).metadata["weights_sha256"] == export.weights_sha256(model)
+    biggest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    biggest.raw_data = bytes(len(biggest.raw_data))
+    assert load(exported[1]).metadata["weights_sha256"] != export.weights_sha256(model)
+
+
+def test_paths_arrays_and_pictures_are_answered_alike(exported: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
+    classifier = load(exported[1])
+    picture = Image.fromarray(RANDOM.integers(0, 256, (50, 40, 3), dtype=np.uint8))
+    picture.save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"broken")
+    answers = classifier.predict([tmp_path / "a.png", tmp_path / "b.png", np.asarray(picture), picture, tmp_path / "a.png"])
+    assert [answer.problem for answer in answers] == [None, "not_an_image", None, None, None]
+    assert answers[0].probabilities == answers[2].probabilities == answers[3].probabilities == answers[4].probabilities
+    assert answers[0].label == max(answers[0].probabilities, key=answers[0].probabilities.__getitem__)
+    assert answers[0].to_json().keys() == {"path", "label", "probability", "probabilities", "unfamiliar", "problem"}
+    assert (answers[1].label, answers[1].probability, answers[1].probabilities) == (None, None, {})
+    assert classifier.predict(tmp_path / "a.png")[0] == answers[0]
+    with pytest.raises(TypeError, match="expected uint8"):
+        classifier.predict(np.zeros((4, 4, 3), np.float32))
