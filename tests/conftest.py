@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fieldmark.images.demo import COPY_OF, PLANTED, draw_demo
+from fieldmark.pipeline import train
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -34,3 +37,29 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the shared datasets are not on this machine")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo dataset in small, its planted faults with it; never to be changed by a test."""
+    folder = tmp_path_factory.mktemp("data") / "faces"
+    draw_demo(folder)
+    copied = {fault.removeprefix(COPY_OF) for fault in PLANTED.values() if fault.startswith(COPY_OF)}
+    planted = {folder / name for name in {*PLANTED, *copied}}
+    for split in ("train", "validation"):
+        for name in ("happy", "sad"):
+            for path in sorted((folder / split / name).iterdir())[12:]:
+                if path not in planted:
+                    path.unlink()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a small network trained on `faces`; never to be changed by a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIELDMARK_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        out = tmp_path_factory.mktemp("runs") / "faces-1"
+        return train(
+            faces, out=out, network="course", image_size=24, channels=(8,), epochs=3, batch_size=16
+        ).folder

@@ -133,9 +133,7 @@ def train(
         out=out,
         cache_limit_bytes=int(cache_limit * 1e9),
         progress=progress,
-        on_audit=lambda found: [
-            progress.line(line) for line in text.audit_lines(found.to_json(), brief=True)
-        ],
+        on_audit=lambda found: progress.lines(text.audit_lines(found.to_json(), brief=True)),
         **choices,
     )
     _show(

@@ -72,3 +72,12 @@ class OutputError(FieldmarkError):
 
 class MissingExtraError(FieldmarkError):
     """An optional part of Fieldmark is not installed."""
+
+
+def missing_extra(what: str, error: ImportError) -> MissingExtraError:
+    """The one error for an absent part of the extra `train`; an ImportError of our own modules is raised as it is."""
+    if (error.name or "").startswith("fieldmark"):
+        raise error
+    return MissingExtraError(
+        f"{what} needs {error.name}, which is not installed", hint="pip install 'fieldmark[train]'"
+    )

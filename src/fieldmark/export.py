@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark import storage
-from fieldmark.errors import ExportError, MissingExtraError
+from fieldmark.errors import ExportError, missing_extra
 from fieldmark.preprocessing import Preprocessing
 
 if TYPE_CHECKING:  # both cost a second to import, and the pretrained path needs no torch here
@@ -185,7 +185,5 @@ def _onnx() -> Any:
         import onnx.utils
         import onnxscript  # noqa: F401  the exporter of torch needs it
     except ImportError as error:
-        raise MissingExtraError(
-            f"exporting needs {error.name}, which is not installed", hint="pip install 'fieldmark[train]'"
-        ) from error
+        raise missing_extra("exporting", error) from error
     return onnx

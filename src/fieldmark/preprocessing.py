@@ -21,6 +21,7 @@ Fit = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["bilinear", "nearest", "bicubic", "lanczos"]
 Color = Literal["rgb", "grayscale"]
 Pixels = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels, parts of pixels allowed
 
 RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -73,8 +74,8 @@ class Preprocessing:
         return cls(**fields)
 
 
-def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
-    """Resize an upright image to uint8 (height, width, channels), values 0-255.
+def to_pixels(image: Image.Image, preprocessing: Preprocessing, *, box: Box | None = None) -> Pixels:
+    """Resize an upright image, or the `box` of it, to uint8 (height, width, channels), values 0-255.
 
     Transparent parts are laid on white; 16-bit values are scaled, never clipped.
 
@@ -85,8 +86,9 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     """
     image = _color(image, preprocessing.color)
     size = (preprocessing.width, preprocessing.height)
-    if image.size != size:
-        image = _FITS[preprocessing.fit](image, size, RESAMPLING[preprocessing.interpolation])
+    whole = (0.0, 0.0, float(image.width), float(image.height))
+    if image.size != size or box not in (None, whole):
+        image = _FITS[preprocessing.fit](image, size, RESAMPLING[preprocessing.interpolation], box or whole)
     return np.asarray(image, dtype=np.uint8).reshape(preprocessing.shape)
 
 
@@ -187,22 +189,24 @@ def resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[i
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _stretch(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
-    return image.resize(size, resample)
+def _stretch(image: Image.Image, size: tuple[int, int], resample: Image.Resampling, box: Box) -> Image.Image:
+    return image.resize(size, resample, box=box)
 
 
-def _crop(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
-    scale = min(image.width / size[0], image.height / size[1])
-    width, height = size[0] * scale, size[1] * scale
-    left, top = (image.width - width) / 2, (image.height - height) / 2
-    return image.resize(size, resample, box=(left, top, left + width, top + height))
+def _crop(image: Image.Image, size: tuple[int, int], resample: Image.Resampling, box: Box) -> Image.Image:
+    left, top, right, bottom = box
+    scale = min((right - left) / size[0], (bottom - top) / size[1])
+    across, down = (right - left - size[0] * scale) / 2, (bottom - top - size[1] * scale) / 2
+    return image.resize(size, resample, box=(left + across, top + down, right - across, bottom - down))
 
 
-def _pad(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
-    scale = min(size[0] / image.width, size[1] / image.height)
-    width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+def _pad(image: Image.Image, size: tuple[int, int], resample: Image.Resampling, box: Box) -> Image.Image:
+    left, top, right, bottom = box
+    scale = min(size[0] / (right - left), size[1] / (bottom - top))
+    width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     canvas = Image.new(image.mode, size, "white")
-    canvas.paste(image.resize((width, height), resample), ((size[0] - width) // 2, (size[1] - height) // 2))
+    resized = image.resize((width, height), resample, box=box)
+    canvas.paste(resized, ((size[0] - width) // 2, (size[1] - height) // 2))
     return canvas
 
 

@@ -81,6 +81,7 @@ def test_select_keeps_the_rows_together():
     predictions = predictions_of(probabilities, classes="abc", labels=[0, 1, 2, -1, 1, 0], splits=splits)
     chosen = predictions.select("test")
     assert chosen.paths == chosen.groups == ("1.jpg", "4.jpg")
+    assert chosen.splits == ("test", "test")
     assert chosen.labels.tolist() == [1, 1]
     np.testing.assert_array_equal(chosen.probabilities, probabilities[[1, 4]])
     assert len(predictions.select("nothing")) == 0

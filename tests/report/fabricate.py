@@ -98,7 +98,7 @@ def _audit(root, predictions):
         ],
         "duplicates": [[first, last]],
         "leaks": [{"train": first, "other": last, "distance": 0.0}],
-        "groups": {"rule": "(.*)-", "count": 5, "meaning": f"as in {first}"},
+        "groups": {"rule": "sequence", "count": 5, "meaning": f"Groups by name, as in {first}."},
         "suspected_labels": [],
         "remarks": [f"a remark on {first}"],
         "fingerprint": "f" * 64,

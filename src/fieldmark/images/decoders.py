@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from fieldmark.errors import ImageError
-from fieldmark.preprocessing import Preprocessing, resized_size
+from fieldmark.preprocessing import Box, Preprocessing, resized_size
 
 # words of Pillow's messages -> our code; what matches none is `corrupt`
 _WORDS = {
@@ -38,10 +38,11 @@ def as_image_error(name: str, error: Exception) -> ImageError:
         return ImageError("too_many_pixels", str(error))
     if isinstance(error, MemoryError):
         return ImageError("too_many_pixels", f"decoding this {name} takes more memory than there is")
+    if isinstance(error, EOFError) or isinstance(error.__cause__, (EOFError, IndexError, struct.error)):
+        return ImageError("truncated", f"{name}: the file ends inside its header")
     message = str(error) or type(error).__name__
     codes = (code for word, code in _WORDS.items() if word in message.lower())
-    code = "truncated" if isinstance(error, EOFError) else next(codes, "corrupt")
-    return ImageError(code, f"{name}: {message}")
+    return ImageError(next(codes, "corrupt"), f"{name}: {message}")
 
 
 def enough_pixels(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int] | None:
@@ -56,13 +57,38 @@ def enough_pixels(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[
     return 2 * width, 2 * height
 
 
-def draft(image: ImageFile, enough: tuple[int, int] | None, turn: int) -> None:
+def draft(image: ImageFile, enough: tuple[int, int] | None, turn: int) -> Box:
     """Let a JPEG decode straight to 1/2, 1/4 or 1/8 of its size, so far as `enough` (width, height) remain.
 
-    `enough` is upright, `turn` the EXIF orientation. Other formats do not know how.
+    `enough` is upright, `turn` the EXIF orientation; other formats do not know how. Returns the box of the image
+    that will hold pixels of the file: where its size is no multiple of 8, the last row and column hold less.
     """
-    if enough is not None:
-        image.draft(None, enough if turn < 5 else enough[::-1])
+    width, height = image.size
+    drafted = None if enough is None else image.draft(None, enough if turn < 5 else enough[::-1])
+    return (0.0, 0.0, float(width), float(height)) if drafted is None else drafted[1]
+
+
+def turned_box(box: Box, size: tuple[int, int], turn: int) -> Box:
+    """Return where `box` comes to lie when an image of `size` is turned upright from EXIF orientation `turn`.
+
+    >>> turned_box((0, 0, 9.5, 20), (10, 20), 6), turned_box((0, 0, 9.5, 20), (10, 20), 8)
+    ((0, 0, 20, 9.5), (0, 0.5, 20, 10))
+    """
+    left, top, right, bottom = box
+    width, height = size
+    if turn > 4:
+        left, top, right, bottom, width, height = top, left, bottom, right, height, width
+    if turn in (2, 3, 6, 7):
+        left, right = width - right, width - left
+    if turn in (3, 4, 7, 8):
+        top, bottom = height - bottom, height - top
+    return left, top, right, bottom
+
+
+def scaled_box(box: Box, old: tuple[int, int], new: tuple[int, int]) -> Box:
+    """Return `box` of an image of size `old` after it was resized to `new`."""
+    across, down = new[0] / old[0], new[1] / old[1]
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
 
 
 def check_tiles(image: ImageFile) -> None:

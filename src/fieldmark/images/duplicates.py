@@ -77,7 +77,7 @@ def distance(a: Bytes, b: Bytes) -> float:
     """Return how far two thumbnails are apart, relative to contrast, at the best of the 8 turns and mirrors.
 
     It is the root mean square difference over the contrast of the plainer of the two: 0 for the same, up to
-    about 0.1 for copies, 0.003 to 0.7 for neighbouring frames of a sequence, 0.5 to 5 for unrelated photographs.
+    about 0.1 for copies, 0.003 to 0.7 for neighbouring frames of a sequence, 0.5 to 5 for unrelated photos.
 
     >>> photo = (np.arange(768) % 251).astype(np.uint8).reshape(16, 16, 3)
     >>> distance(photo, np.rot90(photo)), distance(photo, 255 - photo[:, ::-1]) > 0.1
@@ -182,7 +182,7 @@ def _copies_among(thumbnails: Bytes, contrast: Floats) -> tuple[Integers, Floats
 
 
 def _neighbours(thumbnails: Bytes) -> tuple[Integers, Floats]:
-    # The nearest others of each thumbnail and their distance (n, k), nearest first; from GAP * NOISE on infinity.
+    # The nearest others of each thumbnail and their distance (n, k), nearest first; infinity where too far.
     from scipy.spatial import cKDTree
 
     if len(thumbnails) < 2:

@@ -253,15 +253,18 @@ def _decode(name: str, data: bytes, preprocessing: Preprocessing, max_pixels: in
     turn = directories.orientation(image.info.get("exif", b"") if container.exif is None else container.exif)
     width, height = image.size if turn < 5 else image.size[::-1]
     enough = decoders.enough_pixels((width, height), preprocessing)
-    upright = _load(image, container.data, enough, turn)
-    profile = image.info.get("icc_profile", b"") if container.profile is None else container.profile
-    pixels = to_pixels(to_srgb(upright, profile, enough=enough), preprocessing)
-    return Decoded(pixels, name, width, height)
-
-
-def _load(image: ImageFile, data: bytes, enough: tuple[int, int] | None, turn: int) -> Image.Image:
-    decoders.draft(image, enough, turn)
+    box = decoders.draft(image, enough, turn)
     image.load()
+    box = decoders.turned_box(box, image.size, turn)
+    upright = _checked(image, container.data, enough, turn)
+    profile = image.info.get("icc_profile", b"") if container.profile is None else container.profile
+    converted = to_srgb(upright, profile, enough=enough)
+    box = decoders.scaled_box(box, upright.size, converted.size)
+    return Decoded(to_pixels(converted, preprocessing, box=box), name, width, height)
+
+
+def _checked(image: ImageFile, data: bytes, enough: tuple[int, int] | None, turn: int) -> Image.Image:
+    """The loaded image upright, with what Pillow leaves unsaid or undone in its format seen to."""
     finished: Image.Image = image
     if isinstance(image, JpegImageFile):
         decoders.check_scans(image, data, enough, turn)

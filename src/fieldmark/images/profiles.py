@@ -40,7 +40,8 @@ def to_srgb(image: Image.Image, profile: bytes, *, enough: tuple[int, int] | Non
             return image
         if enough is not None and alpha is None:
             block = min(image.width // enough[0], image.height // enough[1])
-            colors = colors.reduce(block) if block > 1 else colors
+            smaller = (image.width // max(1, block), image.height // max(1, block))
+            colors = colors.resize(smaller, Image.Resampling.BOX) if block > 1 else colors
         converted = transform.apply(colors)
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError):
         return image

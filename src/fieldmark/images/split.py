@@ -1,5 +1,130 @@
-"""Stub by the lead, to be overwritten."""
+"""Split: which groups of images are held out for validation; a function of the seed and their names.
+
+Each group draws a number from its own name and is held out where that is small. What other groups there are
+changes nothing, so a dataset that grows keeps its split. The price: nothing can be steered by counting (a
+rule that leaves every old image where it was, whatever is added, can look at nothing but the name), so the
+share varies. Of 17 like groups 3.4 ± 1.6 are held out, of 50 10 ± 2.8, of 1,000 images 200 ± 13. Names that
+end in numbers, such as the sequences horse01, horse02, ..., do better: see `draw`.
+"""
+
+from __future__ import annotations
+
 import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
 import numpy as np
-def choose_validation(groups, labels, *, fraction=0.2, seed=0, classes=None):
-    return np.array([int(hashlib.sha256(f"{seed}/{g}".encode()).hexdigest()[:8],16)/2**32 < fraction for g in groups])
+import numpy.typing as npt
+
+from fieldmark.errors import DatasetError, RecipeError
+
+NUMBERED = re.compile(r"(.*?)([0-9]{1,6})", re.DOTALL)
+BLOCK = 10  # consecutive numbers that share out [0, 1) evenly
+
+Members = Mapping[str, int]  # the groups of one class, and how many of its images each holds
+Rank = tuple[bool, float, str]  # the lowest go to validation first
+
+
+def choose_validation(
+    groups: Sequence[str],
+    labels: npt.NDArray[np.integer],
+    *,
+    fraction: float = 0.2,
+    seed: int = 0,
+    classes: Sequence[str] = (),
+) -> npt.NDArray[np.bool_]:
+    """Return which images are for validation (n,); the others are for training.
+
+    `groups` names the group of each image; `labels` (n,) index `classes`, which messages name. Whole groups
+    are held out, about `fraction` of them. A group with more than half of a class stays in training,
+    and every class has a group on each side: where the draw did not do that, one group of the class changes
+    sides. The order of images does not matter. New groups move no old image, except of such a group once it
+    need not be where it is. Measured over 4,000 seeds: of the classes with 2 groups 67 % need a change of
+    sides, with 5 33 %, with 10 11 %, with 20 1 %; with 10 or more numbered sequences none.
+    Raises DatasetError for a class that cannot stand on both sides, RecipeError for a fraction outside 0-1.
+
+    >>> groups = [f"horse{number:02}" for number in range(50)]
+    >>> held_out = choose_validation(groups, np.zeros(50, dtype=int))
+    >>> int(held_out.sum()), groups[held_out.argmax()]
+    (10, 'horse01')
+    """
+    if not 0 < fraction < 1:
+        raise RecipeError(
+            f"a validation share of {fraction}", hint="give a number between 0 and 1, such as 0.2"
+        )
+    members: dict[int, Counter[str]] = defaultdict(Counter)
+    for group, label in zip(groups, labels.tolist(), strict=True):
+        members[label][group] += 1
+    draws = {group: draw(group, seed) for group in set(groups)}
+    large = {group for counts in members.values() for group in counts if _dominates(group, counts)}
+    held = {group for group in draws if draws[group] < fraction} - large
+    _mend(held, list(members.values()), {group: (group in large, draws[group], group) for group in draws})
+    for label, counts in members.items():
+        if not _on_both_sides(counts, held):
+            raise _cannot_split(classes[label] if classes else f"number {label}", counts)
+    return np.array([group in held for group in groups], dtype=bool)
+
+
+def draw(group: str, seed: int) -> float:
+    """Return the group's number in [0, 1): the same for ever for one seed and name, and evenly spread.
+
+    Of ten consecutive numbers after one name (horse10 to horse19) one falls into each tenth of [0, 1), in an
+    order drawn for these ten. So of 50 numbered sequences 10 are held out, not 10 ± 2.8, and yet each draw
+    depends on its own name alone.
+    """
+    chance = int.from_bytes(_digest(seed, group)[:8], "big") / 2**64
+    numbered = NUMBERED.fullmatch(group)
+    if not numbered:
+        return chance
+    block, place = divmod(int(numbered[2]), BLOCK)
+    digest = _digest(seed, f"{numbered[1]}\0{block}")
+    order = sorted(range(BLOCK), key=lambda number: digest[3 * number : 3 * number + 3])
+    return (order.index(place) + chance) / BLOCK
+
+
+def _digest(seed: int, text: str) -> bytes:
+    # A file name need not be valid UTF-8; Python then holds it with surrogates.
+    return hashlib.sha256(f"{seed}\0{text}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _dominates(group: str, counts: Members) -> bool:
+    return len(counts) > 1 and 2 * counts[group] > sum(counts.values())
+
+
+def _on_both_sides(counts: Members, held: set[str]) -> bool:
+    return 0 < sum(group in held for group in counts) < len(counts)
+
+
+def _mend(held: set[str], classes: Sequence[Members], ranks: Mapping[str, Rank]) -> None:
+    """Change sides of single groups until every class stands on both, as far as possible; changes `held`.
+
+    The lowest rank goes to validation first, the highest to training, except a group that is all that another
+    class has on its side: so each change mends a class and breaks none. Where classes share groups some may
+    stay as they are; of three classes that share three groups in pairs, not all can stand on both sides.
+    """
+    homes: dict[str, list[Members]] = defaultdict(list)
+    for counts in classes:
+        for group in counts:
+            homes[group].append(counts)
+    # by rank, not in the order of rows or labels, which may change
+    for counts in sorted(classes, key=lambda counts: min(ranks[group] for group in counts)):
+        if _on_both_sides(counts, held):
+            continue
+        for group in sorted(counts, key=ranks.__getitem__, reverse=not held.isdisjoint(counts)):
+            changed = held ^ {group}
+            if all(_on_both_sides(home, changed) for home in homes[group] if _on_both_sides(home, held)):
+                held ^= {group}
+                break
+
+
+def _cannot_split(name: str, counts: Members) -> DatasetError:
+    images = sum(counts.values())
+    if len(counts) == 1:
+        found = f"all {images} images belong to one group ({next(iter(counts))})"
+    else:
+        found = f"its {len(counts)} groups are shared with other classes"
+    return DatasetError(
+        f"class {name} cannot be split into training and validation: {found}, which must stay on one side",
+        hint="add images from elsewhere, give a --validation folder, or part them with --group-by none",
+    )

@@ -10,6 +10,8 @@ from fieldmark.networks.course import Course
 from fieldmark.networks.efficientnet_lite import EfficientNetLite0
 from fieldmark.preprocessing import Preprocessing
 
+WITH_FEATURES = (Course, ConvNet, EfficientNetLite0)
+
 
 class Deployed(nn.Module):
     """Scaling, network and probabilities in one module.
@@ -28,17 +30,15 @@ class Deployed(nn.Module):
     @staticmethod
     def has_features(network: nn.Module) -> bool:
         """Whether the network tells its features apart from its head, as all of NETWORKS do."""
-        return isinstance(network, Course | ConvNet | EfficientNetLite0)
+        return isinstance(network, WITH_FEATURES)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Answer for a batch; see the class."""
         x = scaled(images, self.mean, self.deviation)
-        if not self.has_features(self.network):
+        if not isinstance(self.network, WITH_FEATURES):
             return probabilities(self.network(x))
         embedding = self.network.features(x)
-        if not self.head:
-            return embedding
-        return probabilities(self.network.head(embedding)), embedding
+        return (probabilities(self.network.head(embedding)), embedding) if self.head else embedding
 
 
 def scaled(images: torch.Tensor, mean: float, deviation: float) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from fieldmark.errors import RecipeError
+from fieldmark.errors import RecipeError, missing_extra
 from fieldmark.images.augment import find_augmentation
 from fieldmark.networks.table import NetworkSpec, spec
 from fieldmark.preprocessing import Preprocessing
@@ -28,7 +28,7 @@ BY_NETWORK = (
 # A pretrained backbone stays frozen and its head is fitted to convergence: these have nothing to act on.
 BY_STEPS = (*BY_NETWORK[1:], "channels", "steps_per_epoch", "until_accuracy")
 # What an own torch.nn.Module gets where the caller chooses nothing: pixels / 255, as most examples do.
-OWN_NETWORK = {
+OWN_NETWORK: dict[str, Any] = {
     "image_size": 224,
     "epochs": 15,
     "batch_size": 32,
@@ -102,7 +102,10 @@ def _preprocessing(recipe: Recipe, image_size: int, mean: float, deviation: floa
 
 def _require_size(recipe: Recipe, entry: NetworkSpec) -> None:
     """Raise before any image is read what `networks.table.build` would raise after."""
-    minimum = entry.minimum_image_size(recipe.channels)
+    try:
+        minimum = entry.minimum_image_size(recipe.channels)
+    except ImportError as error:
+        raise missing_extra(f"training the network {recipe.network}", error) from error
     if recipe.image_size is not None and recipe.image_size < minimum:
         blocks = f" with {len(recipe.channels)} blocks" if recipe.channels else ""
         raise RecipeError(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark import export, storage
-from fieldmark.errors import MissingExtraError
+from fieldmark.errors import missing_extra
 from fieldmark.images.cache import RowStore, cache_folder
 from fieldmark.images.read import Images, Progress
 from fieldmark.preprocessing import Preprocessing
@@ -109,10 +109,7 @@ def _convert(preprocessing: Preprocessing, path: Path) -> None:
     try:
         from fieldmark.networks import efficientnet_lite
     except ImportError as error:
-        raise MissingExtraError(
-            f"the pretrained backbone has to be converted once, and {error.name} is not installed",
-            hint="pip install 'fieldmark[train]'",
-        ) from error
+        raise missing_extra("converting the pretrained backbone (once)", error) from error
     network = efficientnet_lite.folded(efficientnet_lite.pretrained())
     graph = export.backbone_graph(network, preprocessing)
     storage.write_bytes(path, graph.SerializeToString(deterministic=True))

@@ -39,7 +39,7 @@ class Head:
             positive = 1 / (1 + np.exp(-logits))
             return np.hstack([1 - positive, positive]).astype(np.float32)
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def fit_head(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from fieldmark.errors import MissingExtraError
+from fieldmark.errors import missing_extra
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
 
@@ -19,10 +19,7 @@ def network_summary(recipe: Recipe, preprocessing: Preprocessing, *, classes: in
         from fieldmark.networks.summary import journey, total_parameters
         from fieldmark.training.network import make_network
     except ImportError as error:
-        raise MissingExtraError(
-            f"a summary needs PyTorch, and {error.name} is not installed",
-            hint="pip install 'fieldmark[train]'",
-        ) from error
+        raise missing_extra("a summary", error) from error
     network = make_network(None, recipe, preprocessing, classes=classes)
     layers = journey(network, (preprocessing.height, preprocessing.width))
     return {

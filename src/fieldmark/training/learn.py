@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fieldmark import export
 from fieldmark.classifier import Classifier, load
-from fieldmark.errors import MissingExtraError
+from fieldmark.errors import missing_extra
 from fieldmark.images.read import Images
 from fieldmark.images.read import Progress as OnProgress
 from fieldmark.preprocessing import Preprocessing
@@ -93,10 +93,7 @@ def learn_from_scratch(
         from fieldmark.training.fit import fit
         from fieldmark.training.network import make_network, network_answers
     except ImportError as error:
-        raise MissingExtraError(
-            f"training the network {recipe.network} needs PyTorch, and {error.name} is not installed",
-            hint="pip install 'fieldmark[train]'",
-        ) from error
+        raise missing_extra(f"training the network {recipe.network}", error) from error
     network = make_network(own, recipe, preprocessing, classes=len(images.dataset.classes))
     with progress.stage("train", unit="steps") as step:
         history = fit(

@@ -73,7 +73,13 @@ class Adam(torch.optim.Optimizer):
     ) -> None:
         super().__init__(
             parameters,
-            {"lr": learning_rate, "weight_decay": weight_decay, "betas": betas, "epsilon": epsilon, "steps": 0},
+            {
+                "lr": learning_rate,
+                "weight_decay": weight_decay,
+                "betas": betas,
+                "epsilon": epsilon,
+                "steps": 0,
+            },
         )
 
     @torch.no_grad()
