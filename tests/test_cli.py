@@ -118,7 +118,9 @@ class TestPredict:
         folder = faces / "validation" / "happy"
         count = len(list(folder.iterdir()))
         assert len(fieldmark("predict", trained, folder).out.splitlines()) == count
-        assert len(fieldmark("predict", trained, folder / "*.png").out.splitlines()) == len(list(folder.glob("*.png")))
+        assert len(fieldmark("predict", trained, folder / "*.png").out.splitlines()) == len(
+            list(folder.glob("*.png"))
+        )
         below = len([path for path in folder.parent.rglob("*") if path.is_file()])
         assert len(fieldmark("predict", trained, folder.parent, "--recursive").out.splitlines()) == below
         done = fieldmark("predict", trained, folder.parent)
@@ -128,13 +130,17 @@ class TestPredict:
         assert len(fieldmark("predict", trained, "-").out.splitlines()) == count
 
     def test_csv(self, fieldmark: Command, faces: Path, trained: Path) -> None:
-        done = fieldmark("predict", trained, next((faces / "validation" / "sad").iterdir()), "absent.jpg", "--csv")
+        done = fieldmark(
+            "predict", trained, next((faces / "validation" / "sad").iterdir()), "absent.jpg", "--csv"
+        )
         rows = list(csv.DictReader(io.StringIO(done.out)))
         assert list(rows[0]) == ["path", "label", "probability", "p:happy", "p:sad", "unfamiliar", "problem"]
         assert float(rows[0]["p:happy"]) + float(rows[0]["p:sad"]) == pytest.approx(1)
         assert rows[1]["problem"] == "unreadable_file"
 
-    def test_a_name_cannot_move_the_cursor(self, fieldmark: Command, faces: Path, trained: Path, tmp_path: Path) -> None:
+    def test_a_name_cannot_move_the_cursor(
+        self, fieldmark: Command, faces: Path, trained: Path, tmp_path: Path
+    ) -> None:
         evil = tmp_path / "\x1b[2Jevil.png"
         shutil.copy(next((faces / "validation" / "sad").glob("*.png")), evil)
         done = fieldmark("predict", trained, evil)
@@ -166,7 +172,9 @@ class TestAuditAndEvaluate:
         assert len(found["mistakes"]) == round(found["n"] * (1 - found["accuracy"]))
         assert found["mistakes"][0].keys() == {"path", "label", "predicted", "probability"}
 
-    def test_classes_are_matched_by_name(self, fieldmark: Command, faces: Path, trained: Path, tmp_path: Path) -> None:
+    def test_classes_are_matched_by_name(
+        self, fieldmark: Command, faces: Path, trained: Path, tmp_path: Path
+    ) -> None:
         shutil.copytree(faces / "validation" / "sad", tmp_path / "only" / "sad")
         found = json.loads(fieldmark("evaluate", trained, tmp_path / "only", "--json").out)
         assert found["per_class"]["happy"]["n"] == 0
@@ -244,7 +252,9 @@ class TestMistakes:
         assert "augmentation" in mistake("train", faces, "--network", "course", "--augmentation", "wild")
         assert "regular expression" in mistake("train", faces, *TRAIN, "--group-by", "(")
 
-    def test_places_that_cannot_be_written(self, mistake: Callable[..., str], faces: Path, tmp_path: Path) -> None:
+    def test_places_that_cannot_be_written(
+        self, mistake: Callable[..., str], faces: Path, tmp_path: Path
+    ) -> None:
         (tmp_path / "file").write_text("")
         assert "cannot write" in mistake("train", faces, *TRAIN, "--out", "file/run")
         assert "exists already" in mistake("train", faces, *TRAIN, "--out", "file")
@@ -256,8 +266,20 @@ class TestMistakes:
 
     @pytest.mark.parametrize("network", ["course", "efficientnet-lite0"])
     def test_torch_is_not_installed(self, faces: Path, tmp_path: Path, network: str) -> None:
-        code = "import sys; sys.modules['torch'] = None; from fieldmark.__main__ import main; sys.exit(main())"
-        command = [sys.executable, "-c", code, "train", str(faces), "--network", network, "--image-size", "32"]
+        code = (
+            "import sys; sys.modules['torch'] = None; from fieldmark.__main__ import main; sys.exit(main())"
+        )
+        command = [
+            sys.executable,
+            "-c",
+            code,
+            "train",
+            str(faces),
+            "--network",
+            network,
+            "--image-size",
+            "32",
+        ]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (2, "")
         assert "needs torch, which is not installed" in done.stderr

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fieldmark.errors import ImageError, ModelFileError
+from fieldmark.evaluation.predictions import answers
 from fieldmark.images import formats
 from fieldmark.images.scan import printable
 from fieldmark.images.threads import ordered_map
@@ -81,12 +82,12 @@ class Classifier:
         prepared = ordered_map(functools.partial(_prepare, preprocessing=self.preprocessing), sources)
         while batch := list(itertools.islice(prepared, BATCH)):
             usable = [item.pixels for item in batch if item.pixels is not None]
-            answers = iter(self.probabilities(np.stack(usable)) if usable else ())
+            rows = iter(self.probabilities(np.stack(usable)) if usable else ())
             for item in batch:
-                yield self._answer(item, next(answers)) if item.pixels is not None else item.problem()
+                yield self._answer(item, next(rows)) if item.pixels is not None else item.problem()
 
     def _answer(self, item: _Prepared, probabilities: npt.NDArray[np.float32]) -> Prediction:
-        best = int(probabilities.argmax())
+        best = int(answers(probabilities[None])[0])
         return Prediction(
             path=item.path,
             label=self.classes[best],
@@ -98,11 +99,11 @@ class Classifier:
         )
 
     def _run(self, output: str, pixels: Pixels, width: int) -> npt.NDArray[np.float32]:
-        answers = [
+        parts = [
             self.session.run([output], {"images": np.ascontiguousarray(pixels[start : start + BATCH])})[0]
             for start in range(0, len(pixels), BATCH)
         ]
-        return np.concatenate(answers) if answers else np.zeros((0, width), np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Classifier:
@@ -194,9 +195,3 @@ def _metadata(path: Path, session: Any) -> dict[str, Any]:
             hint="it may come from a newer Fieldmark: update it",
         ) from error
     return metadata
-
-
-def class_labels(classifier: Classifier, names: Sequence[str]) -> npt.NDArray[np.int32]:
-    """The numbers of class names, by name; -1 for a name that the classifier does not know."""
-    numbers = {name: label for label, name in enumerate(classifier.classes)}
-    return np.array([numbers.get(name, -1) for name in names], dtype=np.int32)

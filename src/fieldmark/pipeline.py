@@ -191,13 +191,15 @@ def split_audited(found: Audit, recipe: Recipe) -> Audit:
     if len(dataset.rows("validation")):
         return found
     rows = np.flatnonzero(np.isin(dataset.splits, ("train", "")))
-    chosen = choose_validation(
-        [dataset.groups[row] for row in rows],
-        dataset.labels[rows],
-        fraction=recipe.validation_fraction,
-        seed=recipe.seed,
-        classes=dataset.classes,
-    )
+    chosen = np.zeros(len(rows), dtype=bool)
+    if recipe.validation_fraction:
+        chosen = choose_validation(
+            [dataset.groups[row] for row in rows],
+            dataset.labels[rows],
+            fraction=recipe.validation_fraction,
+            seed=recipe.seed,
+            classes=dataset.classes,
+        )
     splits = dataset.splits.copy()
     splits[rows] = np.where(chosen, "validation", "train")
     return dataclasses.replace(found, dataset=dataset.replace(splits=splits))
@@ -282,6 +284,7 @@ def _write_run(
             "hardware": _hardware(),
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "notes": list(learnt.notes),
+            "choices": list(learnt.choices),
             "interrupted": learnt.interrupted,
         },
     )

@@ -54,7 +54,7 @@ class Recipe:
     keep: str = choice("last", "which epoch's weights are kept: the last, or the best on validation")
     class_weights: str = choice("none", "balanced: rare classes weigh more in the loss")
     validation_fraction: float = choice(
-        0.2, "share of the groups held out where no validation is given", "0-1"
+        0.2, "share of the groups held out where no validation is given; 0 trains on all", "0-1"
     )
     group_by: str | None = choice(None, "regular expression that names an image's group, or none")
     seed: int = choice(0, "chooses the split, the initial weights, the order and the augmentation")
@@ -72,13 +72,12 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise RecipeError(f"{option(name)} {value}: expected a number above 0")
-        for name in ("until_accuracy", "validation_fraction"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                raise RecipeError(f"{option(name)} {value}: expected a share between 0 and 1, such as 0.2")
-        if self.validation_fraction == 1:
+        if self.until_accuracy is not None and not 0 < self.until_accuracy <= 1:
+            raise RecipeError(f"--until-accuracy {self.until_accuracy}: expected a share, such as 0.999")
+        if not 0 <= self.validation_fraction < 1:
             raise RecipeError(
-                "--validation-fraction 1 leaves nothing to train on", hint="0.2 holds out a fifth"
+                f"--validation-fraction {self.validation_fraction}: expected a share below 1",
+                hint="0.2 holds out a fifth; 0 trains on every image, and nothing says how good it is on others",
             )
         if not 0 <= self.seed < 2**63:
             raise RecipeError(f"--seed {self.seed}: expected a whole number from 0")

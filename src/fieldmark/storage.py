@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from fieldmark.errors import OutputError
+
+# What a spreadsheet would run as a formula, also in its full-width form; apostrophes before it count as guards.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 
 @contextlib.contextmanager
@@ -112,3 +116,17 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def guard(cell: str) -> str:
+    """Return the cell as no spreadsheet runs it; `unguard` gives back the cell.
+
+    >>> guard("=HYPERLINK(0)"), guard("'tis.jpg"), unguard(guard("'-1"))
+    ("'=HYPERLINK(0)", "'tis.jpg", "'-1")
+    """
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def unguard(cell: str) -> str:
+    """Take off what `guard` put in front."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

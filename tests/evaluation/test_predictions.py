@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldmark.errors import ModelFileError
-from fieldmark.evaluation.predictions import Predictions, answers, guard, read_csv, unguard, write_csv
+from fieldmark.evaluation.predictions import Predictions, answers, read_csv, write_csv
+from fieldmark.storage import guard, unguard
 
 FORMULA_STARTS = "=+-@\t\r\n＝＋－＠"
 HOSTILE = (

@@ -2,8 +2,8 @@
 
     python -m tests.images.make_files        # writes those that are missing; delete a file to make it anew
 
-What a picture must look like is computed here from its own numbers, never by decoding. PNG, BMP and half of the
-TIFFs are written byte by byte; the others by Pillow's encoders.
+What a picture must look like is computed here from its own numbers, never by decoding. PNG, BMP and half of
+the TIFFs are written byte by byte; the others by Pillow's encoders.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def swapped() -> Array:
 def ycck_jpeg() -> bytes:
     """A JPEG as Photoshop writes it: CMYK inverted, its first three channels turned into luma and chroma.
 
-    Pillow writes CMYK inverted and as it is; it is given channels turned already, and the Adobe segment is told.
+    Pillow inverts CMYK and turns nothing: it is given channels turned already, and the Adobe segment is told.
     """
     inks = cmyk().astype(float)
     c, m, y = (inks[:, :, channel] for channel in range(3))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldmark.report.wording import NAME_LENGTH, duration, shorten, visible
+from fieldmark.report.wording import NAME_LENGTH, duration, sentence, shorten, visible
 
 
 def test_visible_leaves_writing_and_emoji_alone():
@@ -41,3 +41,16 @@ def test_names_are_cut_in_the_middle(name):
 )
 def test_duration_carries_over(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a class is missing", "A class is missing."),
+        ("Done.", "Done."),
+        ("Is it?", "Is it?"),
+        ("84.0 % of 5", "84.0\N{NO-BREAK SPACE}% of 5."),
+    ],
+)
+def test_sentences_begin_large_and_end(text, shown):
+    assert sentence(text) == shown

@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,12 +21,12 @@ import numpy.typing as npt
 
 from fieldmark import storage
 from fieldmark.errors import ModelFileError
+from fieldmark.storage import guard, unguard
 
 Probabilities = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
 
 COLUMNS = ("path", "split", "group", "label", "predicted", "probability")
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 # Rows of a softmax in 32-bit floats add up to 1 within about 1e-6; a larger error is a mix-up.
 _SUM_TOLERANCE = 1e-3
 
@@ -133,20 +132,6 @@ def read_csv(path: Path) -> Predictions:
         raise ModelFileError(
             f"{path}: not a file of predictions: {error}", hint="`fieldmark evaluate` writes it anew"
         ) from error
-
-
-def guard(cell: str) -> str:
-    """Return the cell as no spreadsheet runs it; `unguard` gives back the cell.
-
-    >>> guard("=HYPERLINK(0)"), guard("'tis.jpg"), unguard(guard("'-1"))
-    ("'=HYPERLINK(0)", "'tis.jpg", "'-1")
-    """
-    return f"'{cell}" if _FORMULA.match(cell) else cell
-
-
-def unguard(cell: str) -> str:
-    """Take off what `guard` put in front."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _rows(predictions: Predictions) -> Iterator[tuple[str, ...]]:

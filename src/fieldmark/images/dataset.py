@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fieldmark import storage
 from fieldmark.images.problems import Problem
+from fieldmark.storage import guard
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("path", "split", "class", "group", "sha256", "width", "height", "format")
@@ -88,14 +89,19 @@ class Dataset:
 
 
 def write_csv(path: Path, dataset: Dataset) -> None:
-    """Write one row an image with COLUMNS, as UTF-8."""
+    """Write one row an image with COLUMNS, as UTF-8; cells that a spreadsheet would run are guarded."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for row, name in enumerate(dataset.paths):
         width, height = dataset.sizes[row]
         writer.writerow(
-            (name, dataset.splits[row], dataset.classes[dataset.labels[row]], dataset.groups[row])
+            (
+                guard(name),
+                dataset.splits[row],
+                guard(dataset.classes[dataset.labels[row]]),
+                guard(dataset.groups[row]),
+            )
             + (dataset.hashes[row], width, height, dataset.formats[row])
         )
     storage.write_text(path, text.getvalue())

@@ -60,8 +60,8 @@ def enough_pixels(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[
 def draft(image: ImageFile, enough: tuple[int, int] | None, turn: int) -> Box:
     """Let a JPEG decode straight to 1/2, 1/4 or 1/8 of its size, so far as `enough` (width, height) remain.
 
-    `enough` is upright, `turn` the EXIF orientation; other formats do not know how. Returns the box of the image
-    that will hold pixels of the file: where its size is no multiple of 8, the last row and column hold less.
+    `enough` is upright, `turn` the EXIF orientation; other formats do not know how. Returns the box that
+    pixels of the file will fill: where its size is no multiple of 8, the last row and column are part empty.
     """
     width, height = image.size
     drafted = None if enough is None else image.draft(None, enough if turn < 5 else enough[::-1])

@@ -7,11 +7,11 @@ the images agree, and always joined with identical files and near copies.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -169,39 +169,40 @@ def _search(
     # too coarse costs some precision of the estimate, too fine makes it worthless.
     order = sorted(range(len(paths)), key=lambda row: (hashes[row], paths[row]))
     resemblance = _resemblance(thumbnails, order)
+    places = [(posixpath.dirname(path), posixpath.splitext(posixpath.basename(path))[0]) for path in paths]
     believed, doubted = [], ""
     for rule, (expression, meaning) in GROUP_RULES.items():
-        names = _by_rule(paths, expression)
+        names = _by_rule(places, expression)
         in_class = [name and f"{label}/{name}" for name, label in zip(names, labels, strict=True)]
         if len(_sequences(in_class)) < MINIMUM_SEQUENCES:
             continue
         evidence = resemblance(in_class, _codes(labels), None)
         if evidence.convincing:
-            believed.append((len(_sequences(in_class)) + names.count(None), rule, meaning, evidence, names))
+            count = len(set(in_class) - {None}) + in_class.count(None)
+            believed.append((count, rule, meaning, evidence, names))
         elif evidence.looked_at:
             doubted = doubted or f" Not believed: {meaning} ({evidence})."
     if not believed:
         return "none", f"File names tell no groups.{doubted}", [None] * len(paths)
     _, rule, meaning, evidence, names = min(believed, key=lambda found: found[0])
-    names = _placed(names, paths, labels, resemblance)
+    names = _placed(names, [folder for folder, _ in places], labels, resemblance)
     return rule, f"Groups by file name, {meaning}: {_sizes(names)}; {evidence}.", names
 
 
-def _by_rule(paths: Sequence[str], expression: str) -> Names:
+def _by_rule(places: Sequence[tuple[str, str]], expression: str) -> Names:
+    # `places` are (folder, file name without its suffix)
     pattern = re.compile(expression, re.IGNORECASE)
-    stems = [PurePosixPath(path).stem for path in paths]
-    matches = [pattern.fullmatch(stem) for stem in stems]
+    matches = [pattern.fullmatch(stem) for _, stem in places]
     names = [match["group"] if match else None for match in matches]
-    folders = [PurePosixPath(path).parent for path in paths]
-    times = Counter(zip(folders, names, strict=True))
+    times = Counter((folder, name) for (folder, _), name in zip(places, names, strict=True))
     # An original without copies is matched too; it is no group, so its content is to name it.
     return [
         None if name == stem and times[folder, name] == 1 else name
-        for folder, name, stem in zip(folders, names, stems, strict=True)
+        for (folder, stem), name in zip(places, names, strict=True)
     ]
 
 
-def _placed(names: Names, paths: Sequence[str], labels: Sequence[str], resemblance: Resemblance) -> Names:
+def _placed(names: Names, folders: Sequence[str], labels: Sequence[str], resemblance: Resemblance) -> Names:
     """Put the place before a name, unless one name in several places is one group.
 
     Names repeat in two ways. The frames of one video may be sorted into several classes, or into train and
@@ -209,13 +210,12 @@ def _placed(names: Names, paths: Sequence[str], labels: Sequence[str], resemblan
     nothing to do with dog/video1, and joining them would tie the classes together. The images tell: only in
     the first case has the most similar image of the other places mostly the same name.
     """
-    folders = [str(PurePosixPath(path).parent) for path in paths]
     classes = _codes(labels)
     if resemblance(names, np.zeros_like(classes), classes).convincing:
         return names
     in_class = resemblance(names, classes, _codes(folders))
-    places = folders if in_class.looked_at and not in_class.convincing else labels
-    return [name and f"{place}/{name}" for name, place in zip(names, places, strict=True)]
+    where = folders if in_class.looked_at and not in_class.convincing else labels
+    return [name and f"{place}/{name}" for name, place in zip(names, where, strict=True)]
 
 
 def _resemblance(thumbnails: npt.NDArray[np.uint8], order: Sequence[int]) -> Resemblance:
@@ -259,8 +259,10 @@ def nearest_agreement(
 
 def _counts(*keys: Integers) -> Integers:
     # For each row, how many rows have the same keys.
-    _, codes, counts = np.unique(np.stack(keys), axis=1, return_inverse=True, return_counts=True)
-    return np.asarray(counts[codes.reshape(-1)], dtype=np.intp)
+    codes = np.zeros(len(keys[0]), dtype=np.intp)
+    for key in keys:
+        _, codes = np.unique(codes * (key.max(initial=0) + 1) + key, return_inverse=True)
+    return np.asarray(np.bincount(codes)[codes], dtype=np.intp)
 
 
 def _codes(values: Iterable[object]) -> Integers:

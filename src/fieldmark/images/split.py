@@ -57,7 +57,7 @@ def choose_validation(
     for group, label in zip(groups, labels.tolist(), strict=True):
         members[label][group] += 1
     draws = {group: draw(group, seed) for group in set(groups)}
-    large = {group for counts in members.values() for group in counts if _dominates(group, counts)}
+    large = {group for counts in members.values() for group in _dominating(counts)}
     held = {group for group in draws if draws[group] < fraction} - large
     _mend(held, list(members.values()), {group: (group in large, draws[group], group) for group in draws})
     for label, counts in members.items():
@@ -88,8 +88,9 @@ def _digest(seed: int, text: str) -> bytes:
     return hashlib.sha256(f"{seed}\0{text}".encode("utf-8", "surrogatepass")).digest()
 
 
-def _dominates(group: str, counts: Members) -> bool:
-    return len(counts) > 1 and 2 * counts[group] > sum(counts.values())
+def _dominating(counts: Members) -> list[str]:
+    total = sum(counts.values())
+    return [group for group, count in counts.items() if len(counts) > 1 and 2 * count > total]
 
 
 def _on_both_sides(counts: Members, held: set[str]) -> bool:

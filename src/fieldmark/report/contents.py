@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fieldmark.errors import ModelFileError
-from fieldmark.evaluation.predictions import Predictions, read_csv, unguard
+from fieldmark.evaluation.predictions import Predictions, read_csv
+from fieldmark.storage import unguard
 
 SPLITS = ("train", "validation", "test")
 HISTORY_COLUMNS = (

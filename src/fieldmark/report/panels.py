@@ -66,7 +66,7 @@ def resolve_dataset(context: Context) -> Data:
         "totals": {split: sum(row["counts"].get(split, 0) for row in classes) for split in splits},
         "images": sum(row["total"] for row in classes),
         "largest": max((row["total"] for row in classes), default=0),
-        "groups": audit.get("groups") or {},
+        "groups": {name: audit.get("groups", {}).get(name) for name in ("rule", "count", "meaning")},
         "problems": _problems_by_code(audit.get("problems", [])),
         "duplicates": _with_examples(audit.get("duplicates", [])),
         "leaks": _with_examples(audit.get("leaks", [])),
@@ -88,6 +88,7 @@ def resolve_learning(context: Context) -> Data:
         "charts": charts,
         "history": history,
         "overfitting": context.contents.metrics.get("overfitting") or {},
+        "choices": context.contents.run.get("choices", []),
     }
 
 
@@ -164,7 +165,7 @@ def ticks(low: float, high: float, *, at_most: int = 5) -> list[float]:
     >>> ticks(0.0, 0.83)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
-    span = (high - low) or abs(high) or 1.0
+    span = max((high - low) or abs(high) or 1.0, 1e-12)
     power = 10.0 ** math.floor(math.log10(span / at_most))
     step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if span / step <= at_most)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

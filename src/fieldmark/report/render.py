@@ -22,10 +22,9 @@ from fieldmark.evaluation.metrics import percent
 from fieldmark.report.contents import read_contents
 from fieldmark.report.panels import PANELS, Context
 from fieldmark.report.thumbnails import Thumbnails
-from fieldmark.report.wording import duration, shorten, visible
+from fieldmark.report.wording import duration, sentence, shorten, visible
 
 FILES = "report_files"
-NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 
 def render_report(folder: Path) -> Path:
@@ -58,7 +57,7 @@ def _finalize(value: Any) -> Any:
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else percent(share).replace(" ", NO_BREAK_SPACE)
+    return "–" if share is None else percent(share).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _number(value: float | None, digits: int = 0) -> str:
@@ -75,7 +74,13 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "number": _number, "duration": duration, "name": shorten}
+    environment.filters |= {
+        "sentence": sentence,
+        "percent": _percent,
+        "number": _number,
+        "duration": duration,
+        "name": shorten,
+    }
     return environment
 
 

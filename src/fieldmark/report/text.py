@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from fieldmark.evaluation.predictions import guard
 from fieldmark.images.problems import CLUTTER, PROBLEMS
 from fieldmark.runs import Run
+from fieldmark.storage import guard
 
 SHOWN = 5  # paths named for each kind of finding; --json has them all
 
@@ -95,7 +95,7 @@ def run_lines(folder: Path) -> list[str]:
     lines = [
         accuracy_line(split, metrics[split]) for split in ("train", "validation", "test") if split in metrics
     ]
-    lines += [metrics["overfitting"]["sentence"], *(f"note: {note}" for note in info["notes"])]
+    lines += [metrics["overfitting"]["sentence"], *(f"note: {note}" for note in (*info["notes"], *info["choices"]))]
     return [
         *lines,
         f"classifier {run.model}",

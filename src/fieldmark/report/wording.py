@@ -30,6 +30,17 @@ def shorten(name: str, length: int = NAME_LENGTH) -> str:
     return f"{name[: length // 2]}…{name[len(name) - (length - length // 2 - 1) :]}"
 
 
+def sentence(text: str) -> str:
+    r"""Return a sentence with its first letter large and its full stop; no line breaks before a % sign.
+
+    >>> sentence("one class is missing"), sentence("50 % are")
+    ('One class is missing.', '50\xa0% are.')
+    """
+    text = text.strip()
+    stop = "" if text.endswith((".", "!", "?", "…")) else "."
+    return f"{text[:1].upper()}{text[1:]}{stop}".replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def duration(seconds: float) -> str:
     """Return a time as people say it.
 

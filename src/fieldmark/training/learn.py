@@ -15,6 +15,7 @@ from fieldmark.classifier import Classifier, load
 from fieldmark.errors import missing_extra
 from fieldmark.images.read import Images
 from fieldmark.images.read import Progress as OnProgress
+from fieldmark.images.scan import counted
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
 from fieldmark.training.choices import StepChoices
@@ -40,7 +41,8 @@ class Learnt:
     graph: Any  # onnx.ModelProto
     network_answers: Callable[[Rows], Probabilities]  # of the network itself, before any export
     answers: Callable[[Path, OnProgress], Probabilities]  # of the exported file, for all images
-    notes: tuple[str, ...]  # sentences for the report
+    notes: tuple[str, ...] = ()  # sentences that a reader of the numbers has to know
+    choices: tuple[str, ...] = ()  # sentences on what was chosen while learning, and how
     interrupted: bool = False
 
 
@@ -75,7 +77,7 @@ def learn_head(
         # The exported file's first nodes are those that made the embeddings, to the bit, so its answers are what
         # its last nodes make of them; the export is checked on whole images all the same.
         answers=lambda model, step: export.head_answers(model, embeddings),
-        notes=(head.note,),
+        choices=(head.note,),
     )
 
 
@@ -91,11 +93,11 @@ def learn_from_scratch(
     """Train a network of NETWORKS, or the caller's own, on the train split. Raises MissingExtraError without torch."""
     try:
         from fieldmark.training.fit import fit
-        from fieldmark.training.network import make_network, network_answers
+        from fieldmark.training.network import limited_threads, make_network, network_answers
     except ImportError as error:
         raise missing_extra(f"training the network {recipe.network}", error) from error
     network = make_network(own, recipe, preprocessing, classes=len(images.dataset.classes))
-    with progress.stage("train", unit="steps") as step:
+    with progress.stage("train", unit="steps") as step, limited_threads(recipe.threads) as threads:
         history = fit(
             network,
             images,
@@ -110,6 +112,7 @@ def learn_from_scratch(
         network_answers=lambda rows: network_answers(network, preprocessing, images.pixels(rows)),
         answers=lambda model, step: file_answers(load(model, threads=recipe.threads), images, step),
         notes=tuple(remarks(history, recipe)),
+        choices=(f"trained on {counted(threads, 'thread')}; another number may change the last bits",),
         interrupted=history.interrupted,
     )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -40,6 +43,18 @@ def make_network(
             f"{recipe.network} answers two images with shape {shape}; expected logits {(2, classes)} for {classes} classes"
         )
     return own
+
+
+@contextlib.contextmanager
+def limited_threads(threads: int | None) -> Iterator[int]:
+    """Let torch use this many threads inside the block (None: as many as it has), and its own number after it."""
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
 
 
 def network_answers(

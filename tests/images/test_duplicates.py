@@ -1,0 +1,231 @@
+"""Copies of one picture are found whatever was done to the file; different pictures never are."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageOps
+
+from fieldmark.images.duplicates import (
+    GAP,
+    NEIGHBOURS,
+    NOISE,
+    distance,
+    exact_duplicates,
+    invariants,
+    near_copies,
+    thumbnail,
+    thumbnails,
+)
+
+Bytes = np.ndarray
+
+
+def photo(seed: int, size: int = 96) -> Bytes:
+    """A smooth random picture with the coarse and fine structure of a photograph."""
+    random = np.random.default_rng(seed)
+    layers = [
+        np.asarray(
+            Image.fromarray(random.integers(0, 256, (cells, cells, 3), dtype=np.uint8)).resize((size, size))
+        )
+        for cells in (3, 6, 12, 24, 48)
+    ]
+    return np.average(layers, axis=0, weights=[5, 4, 3, 2, 1]).astype(np.uint8)
+
+
+def face(mouth: float, eyes: float) -> Bytes:
+    """A flat drawing: a yellow ball on white."""
+    image = Image.new("RGB", (160, 160), "white")
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((8, 8, 152, 152), fill="yellow", outline="black", width=3)
+    for x in (55, 105):
+        draw.ellipse((x - 9, 60 - eyes, x + 9, 60 + eyes), fill="black")
+    draw.arc((40, 90 - mouth, 120, 90 + mouth), 20, 160, fill="black", width=5)
+    return np.asarray(image)
+
+
+def encoded(pixels: Bytes, **options: object) -> Bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, **options)  # type: ignore[arg-type]
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def turns(pixels: Bytes) -> list[Bytes]:
+    return [np.rot90(side, k) for side in (pixels, pixels[:, ::-1]) for k in range(4)]
+
+
+def resized(pixels: Bytes, size: int) -> Bytes:
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+
+
+EDITS = {
+    "turned by 90°": lambda pixels: np.rot90(pixels),
+    "turned by 180°": lambda pixels: np.rot90(pixels, 2),
+    "mirrored": lambda pixels: pixels[:, ::-1],
+    "JPEG 90": lambda pixels: encoded(pixels, format="JPEG", quality=90),
+    "JPEG 75": lambda pixels: encoded(pixels, format="JPEG", quality=75),
+    "WebP": lambda pixels: encoded(pixels, format="WEBP", quality=90),
+    "half the size": lambda pixels: resized(pixels, 48),
+    "turned and JPEG 90": lambda pixels: encoded(np.rot90(pixels, 3), format="JPEG", quality=90),
+}
+
+PHOTOS = thumbnails(photo(seed) for seed in range(60))
+
+
+def slow_thumbnail(pixels: Bytes) -> Bytes:
+    """The same mean colours by cutting each pixel into 16 × 16 equal pieces."""
+    height, width, channels = pixels.shape
+    pieces = pixels.repeat(16, axis=0).repeat(16, axis=1).reshape(16, height, 16, width, channels)
+    return np.broadcast_to(np.rint(pieces.mean(axis=(1, 3))), (16, 16, 3)).astype(np.uint8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 3]), st.integers(0, 2**32 - 1))
+def test_thumbnail_is_the_mean_of_each_cell(height: int, width: int, channels: int, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    small = thumbnail(pixels)
+    assert small.dtype == np.uint8
+    np.testing.assert_array_equal(small, slow_thumbnail(pixels))
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 300), (37, 501), (5, 3)])
+def test_a_turned_image_has_the_turned_thumbnail(height: int, width: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    for turned, expected in zip(turns(pixels), turns(thumbnail(pixels)), strict=True):
+        np.testing.assert_array_equal(thumbnail(turned), expected)
+
+
+def test_thumbnails_of_no_images() -> None:
+    assert thumbnails([]).shape == (0, 16, 16, 3)
+
+
+@given(st.lists(st.sampled_from("abcde"), max_size=12))
+def test_exact_duplicates_are_all_places_of_repeated_hashes(hashes: list[str]) -> None:
+    found = exact_duplicates(hashes)
+    assert sorted(row for rows in found for row in rows) == [
+        row for row, content in enumerate(hashes) if hashes.count(content) > 1
+    ]
+    assert all(len({hashes[row] for row in rows}) == 1 for rows in found)
+    assert len({hashes[rows[0]] for rows in found}) == len(found)
+
+
+def test_distance_knows_every_turn_and_is_symmetric() -> None:
+    a, b = PHOTOS[0], PHOTOS[1]
+    assert [distance(a, turned) for turned in turns(a)] == [0.0] * 8
+    assert distance(a, b) == pytest.approx(distance(b, a)) == pytest.approx(distance(np.rot90(a), b[::-1]))
+    assert distance(a, b) > 0.3
+
+
+def test_distance_is_relative_to_contrast() -> None:
+    a, b = PHOTOS[0].astype(int), PHOTOS[1].astype(int)
+    faint = [(200 + (pixels - 128) // 4).clip(0, 255).astype(np.uint8) for pixels in (a, b)]
+    assert distance(*faint) == pytest.approx(distance(PHOTOS[0], PHOTOS[1]), rel=0.05)
+
+
+def test_invariants_never_exceed_the_distance_at_the_best_turn() -> None:
+    close = np.clip(PHOTOS.astype(int) + np.random.default_rng(0).integers(-3, 4, PHOTOS.shape), 0, 255)
+    pairs = [(a, np.rot90(b)) for a, b in zip(PHOTOS, close, strict=True)] + list(
+        zip(PHOTOS[1:], PHOTOS, strict=False)
+    )
+    for a, b in pairs:
+        best = min(np.linalg.norm(turned.astype(float) - a) for turned in turns(b))
+        assert np.linalg.norm(np.subtract(*invariants(np.stack([a, b])))) <= best * (1 + 1e-5)
+    for turned in turns(PHOTOS[0]):
+        np.testing.assert_array_equal(invariants(turned[None]), invariants(PHOTOS[:1]))
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_every_copy_is_found_and_nothing_else(edit: str) -> None:
+    copies = thumbnails(EDITS[edit](photo(seed)) for seed in range(40))
+    found = near_copies(np.concatenate([PHOTOS, copies]))
+    assert [(i, j) for i, j, _ in found] == [(seed, 60 + seed) for seed in range(40)]
+    assert all(0 <= apart < 0.1 for _, _, apart in found)
+
+
+def test_the_distance_of_a_pair_is_its_distance() -> None:
+    both = np.concatenate([PHOTOS, thumbnails([EDITS["JPEG 75"](photo(0))])])
+    [(i, j, apart)] = near_copies(both)
+    assert apart == pytest.approx(distance(both[i], both[j]), rel=1e-5)
+    assert apart > 0
+
+
+def test_copies_of_copies_all_belong_together() -> None:
+    family = thumbnails(edit(photo(0)) for edit in EDITS.values())
+    found = near_copies(np.concatenate([PHOTOS, family]))
+    assert {row for i, j, _ in found for row in (i, j)} == {0, *range(60, 60 + len(EDITS))}
+
+
+def test_frames_of_an_animation_are_not_copies() -> None:
+    # Neighbours are closer to each other than a photograph is to its JPEG: only the missing gap tells.
+    frames = thumbnails(face(mouth=10 + 0.8 * step, eyes=6 + 0.25 * step) for step in range(50))
+    neighbours = [distance(a, b) for a, b in zip(frames, frames[1:], strict=False)]
+    assert np.median(neighbours) < 0.02
+    assert [pair for pair in near_copies(frames) if pair[2] > 0] == []
+
+
+def test_a_gap_is_needed() -> None:
+    base = PHOTOS[0].astype(int)
+
+    def brighter(levels: float) -> Bytes:
+        # that many levels root mean square: raise a share of all values by one
+        raised = np.arange(768).reshape(16, 16, 3) % 16 < round(16 * (levels % 1) ** 2)
+        return (base + int(levels) + raised).astype(np.uint8)
+
+    copy, beside, far = brighter(0.5), brighter(1.75), brighter(0.5 * GAP * 1.2 + 1)
+    assert [pair[:2] for pair in near_copies(np.stack([PHOTOS[0], copy, far]))] == [(0, 1)]
+    assert near_copies(np.stack([PHOTOS[0], copy, beside])) == []
+    assert near_copies(np.stack([PHOTOS[0], brighter(NOISE + 1)])) == []
+
+
+def test_nothing_is_claimed_of_plain_images() -> None:
+    random = np.random.default_rng(0)
+    plain = np.full((20, 16, 16, 3), (200, 60, 20), dtype=np.uint8)
+    noisy = plain + random.integers(0, 3, plain.shape, dtype=np.uint8)
+    assert near_copies(np.concatenate([plain, noisy])) == []
+
+
+def test_faint_images_must_agree_closely() -> None:
+    faint = (120 + (PHOTOS[:1].astype(int) - 128) // 12).astype(np.uint8)
+    other = faint + np.random.default_rng(0).integers(0, 3, faint.shape, dtype=np.uint8)
+    assert near_copies(np.concatenate([faint, other])) == []
+    assert len(near_copies(np.concatenate([faint, faint[:, ::-1]]))) == 1
+
+
+def test_many_equal_images_are_paired_with_the_first() -> None:
+    equal = np.stack([turns(PHOTOS[5])[k % 8] for k in range(NEIGHBOURS + 30)])
+    found = near_copies(np.concatenate([PHOTOS[:5], equal]))
+    assert found == [(5, row, 0.0) for row in range(6, 5 + len(equal))]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_images(count: int) -> None:
+    assert near_copies(PHOTOS[:count]) == []
+
+
+def test_the_order_of_images_does_not_matter() -> None:
+    all_of_them = np.concatenate([PHOTOS, thumbnails(EDITS["JPEG 90"](photo(seed)) for seed in range(20))])
+    order = np.random.default_rng(1).permutation(len(all_of_them))
+    again = {frozenset((int(order[i]), int(order[j]))) for i, j, _ in near_copies(all_of_them[order])}
+    assert again == {frozenset((i, j)) for i, j, _ in near_copies(all_of_them)}
+
+
+def upright(paths: list[Path]) -> Bytes:
+    return thumbnails(np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")) for path in paths)
+
+
+def test_every_turned_copy_of_rice_leaf_is_found(shared_data: Path) -> None:
+    paths = sorted((shared_data / "rice-leaf/train/Bacterial").iterdir())
+    found = near_copies(upright(paths))
+    assert len(found) == 180  # 60 pictures, each there three times
+    assert sorted(i for i, j, _ in found) + sorted(j for i, j, _ in found) != []
+    assert {row for pair in found for row in pair[:2]} == set(range(180))
+
+
+def test_no_frame_of_happy_or_sad_is_a_copy(shared_data: Path) -> None:
+    assert near_copies(upright(sorted((shared_data / "happy-or-sad").rglob("*.png"))[::2])) == []
+    assert near_copies(upright(sorted((shared_data / "happy-or-sad").rglob("*.png"))[:40])) == []

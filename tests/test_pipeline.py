@@ -1,0 +1,187 @@
+"""The whole way, from a folder to a run: what train, audit and evaluate promise together."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import fieldmark
+from fieldmark.errors import DatasetError
+from fieldmark.evaluation.predictions import read_csv
+from fieldmark.images import formats
+from fieldmark.runs import FILES
+from fieldmark.training.history import Epoch
+
+SMALL = {"network": "course", "image_size": 24, "channels": (8,), "epochs": 1, "batch_size": 16}
+
+
+@pytest.fixture
+def sequences(tmp_path: Path) -> Path:
+    """Two classes of six sequences of four frames: the frames of a sequence differ by noise only."""
+    random = np.random.default_rng(0)
+    for number in range(12):
+        scene = random.integers(0, 256, (6, 6, 3)).repeat(6, axis=0).repeat(6, axis=1)
+        for frame in range(4):
+            pixels = np.clip(scene + random.integers(-20, 20, scene.shape), 0, 255).astype(np.uint8)
+            path = tmp_path / "photos" / ("cat", "dog")[number % 2] / f"scene{number:02}-{frame}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return tmp_path / "photos"
+
+
+def rows(run: fieldmark.Run, name: str) -> list[dict[str, str]]:
+    with (run.folder / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_number_comes_from_the_exported_file(trained: Path) -> None:
+    run = fieldmark.Run(trained)
+    predictions = read_csv(run.folder / "predictions.csv")
+    classifier = fieldmark.load(trained)
+    root = Path(run.info["root"])
+    pixels = np.stack([formats.load(root / path, classifier.preprocessing) for path in predictions.paths])
+    assert np.array_equal(classifier.probabilities(pixels), predictions.probabilities)
+    for split in ("train", "validation"):
+        part = predictions.select(split)
+        right = float((part.probabilities.argmax(axis=1) == part.labels).mean())
+        assert run.metrics[split]["accuracy"] == pytest.approx(right)
+        assert run.metrics[split]["n"] == len(part.paths)
+
+
+def test_a_run_folder_is_whole(trained: Path) -> None:
+    assert {path.name for path in trained.iterdir()} == set(FILES)
+    info = fieldmark.Run(trained).info
+    assert info["classes"] == ["happy", "sad"]
+    assert info["model_sha256"] == fieldmark.load(trained).metadata["weights_sha256"]
+    assert {"scan", "read", "train", "export", "evaluate", "total"} <= info["seconds"].keys()
+    assert (trained / "run.json").stat().st_mtime_ns >= (trained / "metrics.json").stat().st_mtime_ns
+
+
+def test_sequences_stay_on_one_side(sequences: Path, tmp_path: Path) -> None:
+    run = fieldmark.train(sequences, out=tmp_path / "run", **SMALL)
+    assert run.audit["groups"]["rule"] == "sequence"
+    sides: dict[str, set[str]] = {}
+    for row in rows(run, "dataset.csv"):
+        sides.setdefault(Path(row["path"]).name.split("-")[0], set()).add(row["split"])
+    assert all(len(side) == 1 for side in sides.values())
+    assert {side for both in sides.values() for side in both} == {"train", "validation"}
+    assert run.audit["leaks"] == []
+    assert run.metrics["train"]["groups"] + run.metrics["validation"]["groups"] == 12
+
+
+def test_the_rule_can_be_overruled(sequences: Path, tmp_path: Path) -> None:
+    run = fieldmark.train(sequences, out=tmp_path / "run", group_by="none", **SMALL)
+    assert run.audit["groups"]["count"] == 48
+    run = fieldmark.train(sequences, out=tmp_path / "other", group_by=r"(cat|dog)/scene0", **SMALL)
+    assert run.audit["groups"]["rule"] == r"(cat|dog)/scene0"
+
+
+def test_the_same_seed_gives_the_same_run(sequences: Path, tmp_path: Path) -> None:
+    first = fieldmark.train(sequences, out=tmp_path / "1", **SMALL)
+    moved = shutil.copytree(sequences, tmp_path / "elsewhere")
+    second = fieldmark.train(moved, out=tmp_path / "2", **SMALL)
+    third = fieldmark.train(sequences, out=tmp_path / "3", seed=1, **SMALL)
+    for name in ("predictions.csv", "metrics.json", "model.onnx"):
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
+        assert (first.folder / name).read_bytes() != (third.folder / name).read_bytes(), name
+
+
+def test_leaks_of_a_given_split_are_reported(sequences: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted(sequences.rglob("*.png"))):
+        target = tmp_path / "split" / ("train", "validation")[number % 4 == 3] / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    leaks = fieldmark.audit(tmp_path / "split").leaks
+    assert len(leaks) == 12
+    for leak in leaks:
+        assert Path(leak.train).name.split("-")[0] == Path(leak.other).name.split("-")[0]
+        assert 0 < leak.distance < 0.5
+
+
+def test_a_class_that_one_side_lacks_is_named(sequences: Path, tmp_path: Path) -> None:
+    train, validation = tmp_path / "s" / "train", tmp_path / "s" / "validation"
+    shutil.copytree(sequences, train)
+    shutil.copytree(sequences / "dog", validation / "dog")
+    shutil.copytree(sequences / "dog", validation / "wolf")
+    found = fieldmark.audit(tmp_path / "s")
+    assert "validation has no image of cat" in found.remarks
+    assert any("wolf" in remark for remark in found.remarks)
+    assert {problem.code for problem in found.dataset.problems} == {"unknown_class"}
+
+
+def test_all_images_may_train(sequences: Path, tmp_path: Path) -> None:
+    run = fieldmark.train(sequences, out=tmp_path / "run", validation_fraction=0, **SMALL)
+    assert set(run.metrics) == {"train", "overfitting"}
+    assert run.metrics["train"]["n"] == 48
+    assert run.metrics["overfitting"]["gap"] is None
+
+
+def test_ctrl_c_leaves_a_valid_run(sequences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(path: Path, epochs: list[Epoch]) -> None:
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("fieldmark.training.fit.write_history", interrupt)
+    run = fieldmark.train(sequences, out=tmp_path / "run", **{**SMALL, "epochs": 9})
+    assert run.info["interrupted"]
+    assert "interrupted after 2 of 9 epochs" in run.info["notes"][0]
+    assert fieldmark.load(run.folder).predict(next(sequences.rglob("*.png")))[0].label in ("cat", "dog")
+
+
+def test_best_epoch_is_owned_up_to(sequences: Path, tmp_path: Path) -> None:
+    run = fieldmark.train(sequences, out=tmp_path / "run", keep="best", **SMALL)
+    assert "best on validation" in run.info["notes"][0]
+    assert "best on validation" in (run.folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_any_module_can_be_trained(sequences: Path, tmp_path: Path, classes: int) -> None:
+    if classes == 3:
+        shutil.copytree(sequences / "cat", sequences / "lion")
+        for path in (sequences / "lion").iterdir():
+            with Image.open(path) as image:
+                image.transpose(Image.Transpose.ROTATE_90).point(lambda value: 255 - value).save(path)
+            path.rename(path.with_name("pride" + path.name))
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 5), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 20 * 20, classes)
+    )
+    run = fieldmark.train(sequences, out=tmp_path / "run", network=module, image_size=24, epochs=1)
+    assert json.loads((run.folder / "recipe.json").read_text())["network"] == "Sequential"
+    assert len(run.metrics["train"]["classes"]) == classes
+
+
+def test_softmax_for_two_classes_and_greyscale_images(tmp_path: Path) -> None:
+    for number in range(12):
+        path = tmp_path / "digits" / "01"[number % 2] / f"{chr(97 + number)}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (28, 28), dtype=np.uint8)).save(path)
+    run = fieldmark.train(
+        tmp_path / "digits", out=tmp_path / "run", network="convnet", image_size=28, epochs=1, softmax=True
+    )
+    assert run.metrics["train"]["classes"] == ["0", "1"]
+
+
+def test_evaluate_refuses_what_would_mislead(sequences: Path, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(sequences, tmp_path / "s" / "train")
+    with pytest.raises(DatasetError, match="holds the splits train"):
+        fieldmark.evaluate(trained, tmp_path / "s")
+    with pytest.raises(DatasetError, match="no folder here is named after a class"):
+        fieldmark.evaluate(trained, sequences)
+
+
+def test_a_class_with_one_group_cannot_be_split(sequences: Path, tmp_path: Path) -> None:
+    for path in (sequences / "dog").glob("*"):
+        if not path.name.startswith("scene01"):
+            path.unlink()
+    with pytest.raises(DatasetError, match="dog") as caught:
+        fieldmark.train(sequences, out=tmp_path / "run", **SMALL)
+    assert "--group-by" in caught.value.hint
+    assert not (tmp_path / "run").exists()

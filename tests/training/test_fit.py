@@ -1,0 +1,169 @@
+"""The training loop: every image once an epoch, the recipe's choices obeyed, the same bits from the same seed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fieldmark.errors import RecipeError, TrainingError
+from fieldmark.images.audit import audit_images
+from fieldmark.images.read import Images, read
+from fieldmark.images.scan import scan
+from fieldmark.networks.table import build
+from fieldmark.preprocessing import Preprocessing
+from fieldmark.training import fit as fit_module
+from fieldmark.training.checkpoint import read_checkpoint
+from fieldmark.training.choices import StepChoices, choose
+from fieldmark.training.fit import batch_rows, fit
+from fieldmark.training.history import Epoch, History
+from fieldmark.training.network import make_network
+
+SIZE = 16
+PREPROCESSING = Preprocessing(width=SIZE, height=SIZE)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Images:
+    """20 training and 8 validation images: bright on the left, or on the right, with noise."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 20), ("validation", 8)):
+        for number in range(count):
+            pixels = random.integers(0, 120, (SIZE, SIZE, 3), dtype=np.uint8)
+            half = slice(0, SIZE // 2) if number % 2 else slice(SIZE // 2, SIZE)
+            pixels[:, half] += 100
+            path = tmp_path / "photos" / split / ("right", "left")[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    found = read(scan(tmp_path / "photos"), PREPROCESSING)
+    return Images(audit_images(found).dataset, found.store, found.decoded)
+
+
+def choices(**changed: object) -> StepChoices:
+    recipe, _ = choose("course", {"image_size": SIZE, "epochs": 3, "batch_size": 8, "channels": (8,), **changed})
+    return StepChoices.of(recipe)
+
+
+def train(images: Images, folder: Path, **changed: object) -> tuple[torch.nn.Module, History]:
+    made = choices(**changed)
+    network = build("course", (SIZE, SIZE), 1, channels=(8,), seed=made.seed)
+    return network, fit(network, images, made, PREPROCESSING, folder=folder)
+
+
+def weights(network: torch.nn.Module) -> list[float]:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).tolist()
+
+
+def test_it_learns_and_says_so(images: Images, tmp_path: Path) -> None:
+    seen: list[Epoch] = []
+    made = choices(epochs=8)
+    network = build("course", (SIZE, SIZE), 1, channels=(8,))
+    history = fit(network, images, made, PREPROCESSING, folder=tmp_path, on_epoch=seen.append)
+    assert history.epochs == tuple(seen)
+    assert [epoch.epoch for epoch in seen] == list(range(1, 9))
+    assert seen[-1].train_loss < seen[0].train_loss / 2
+    assert seen[-1].validation_accuracy == 1
+    with (tmp_path / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["train_loss"]) for row in rows] == [epoch.train_loss for epoch in seen]
+    again = build("course", (SIZE, SIZE), 1, channels=(8,), seed=5)
+    read_checkpoint(tmp_path / "checkpoints" / "last.safetensors", again)
+    assert weights(again) == weights(network)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "standard"])
+def test_the_same_seed_gives_the_same_bits(images: Images, tmp_path: Path, augmentation: str) -> None:
+    first, _ = train(images, tmp_path / "1", augmentation=augmentation)
+    torch.rand(7)  # whatever the caller's random state is
+    second, _ = train(images, tmp_path / "2", augmentation=augmentation)
+    other, _ = train(images, tmp_path / "3", augmentation=augmentation, seed=1)
+    assert weights(first) == weights(second)
+    assert weights(first) != weights(other)
+
+
+def test_an_epoch_is_every_image_once(images: Images) -> None:
+    for epoch in (1, 2):
+        batches = list(batch_rows(images, choices(), epoch))
+        assert [len(batch) for batch in batches] == [8, 8, 4]
+        assert sorted(np.concatenate(batches)) == images.dataset.rows("train").tolist()
+
+
+@pytest.mark.parametrize(("steps", "seen"), [(1, 8), (2, 16), (5, 40)])
+def test_steps_per_epoch(images: Images, steps: int, seen: int) -> None:
+    batches = list(batch_rows(images, choices(steps_per_epoch=steps), 1))
+    assert sum(map(len, batches)) == seen
+    counts = np.bincount(np.concatenate(batches), minlength=len(images.dataset))[images.dataset.rows("train")]
+    assert counts.max() - counts.min() <= 1
+
+
+def test_until_accuracy_stops(images: Images, tmp_path: Path) -> None:
+    _, history = train(images, tmp_path, epochs=50, until_accuracy=0.999)
+    assert len(history.epochs) < 50
+    assert history.epochs[-1].train_accuracy >= 0.999
+    assert all(epoch.train_accuracy < 0.999 for epoch in history.epochs[:-1])
+
+
+def test_keep_best_restores_the_best_epoch(
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([(0.5, 0.6), (0.4, 0.9), (0.3, 0.7)])
+    monkeypatch.setattr(fit_module, "validate", lambda step, images: next(answers))
+    network, history = train(images, tmp_path, keep="best")
+    assert history.kept == 2
+    kept = build("course", (SIZE, SIZE), 1, channels=(8,), seed=5)
+    read_checkpoint(tmp_path / "checkpoints" / "best.safetensors", kept)
+    assert weights(kept) == weights(network)
+    monkeypatch.undo()
+    shorter, _ = train(images, tmp_path / "two", epochs=2)
+    assert weights(shorter) == weights(network)
+
+
+def test_a_loss_that_is_no_number_stops(images: Images, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"the loss turned (nan|inf) in epoch \d") as caught:
+        train(images, tmp_path, learning_rate=1e20, optimizer="sgd", epochs=30)
+    assert "--learning-rate" in caught.value.hint
+
+
+def test_ctrl_c_keeps_what_was_learnt(images: Images, tmp_path: Path) -> None:
+    def interrupt(epoch: Epoch) -> None:
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    network = build("course", (SIZE, SIZE), 1, channels=(8,))
+    history = fit(network, images, choices(epochs=9), PREPROCESSING, folder=tmp_path, on_epoch=interrupt)
+    assert history.interrupted
+    assert len(history.epochs) == history.kept == 2
+    two, _ = train(images, tmp_path / "two", epochs=2)
+    assert weights(two) == weights(network)
+
+
+def test_class_weights_and_schedules_change_the_training(images: Images, tmp_path: Path) -> None:
+    plain, _ = train(images, tmp_path / "1")
+    uneven = images.dataset.keep(np.flatnonzero((images.dataset.labels == 0) | (np.arange(28) % 4 == 1)))
+    few = Images(uneven, images.store, 0)
+    assert weights(train(few, tmp_path / "2")[0]) != weights(train(few, tmp_path / "3", class_weights="balanced")[0])
+    cosine, history = train(images, tmp_path / "4", schedule="cosine")
+    assert weights(cosine) != weights(plain)
+    assert history.epochs[-1].learning_rate == pytest.approx(0, abs=1e-9)
+
+
+def test_without_validation(images: Images, tmp_path: Path) -> None:
+    only = Images(images.dataset.keep(images.dataset.rows("train")), images.store, 0)
+    _, history = train(only, tmp_path)
+    assert history.epochs[0].validation_loss is None
+    assert history.epochs[0].validation_accuracy is None
+
+
+def test_own_networks_are_looked_at_first() -> None:
+    recipe, preprocessing = choose(torch.nn.Flatten(), {"image_size": SIZE})
+    good = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 2))
+    assert make_network(good, recipe, preprocessing, classes=2) is good
+    with pytest.raises(RecipeError, match=r"expected logits \(2, 3\)"):
+        make_network(good, recipe, preprocessing, classes=3)
+    wrong = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(7, 2))
+    with pytest.raises(RecipeError, match="cannot take images"):
+        make_network(wrong, recipe, preprocessing, classes=2)
