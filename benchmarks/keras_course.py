@@ -1,10 +1,10 @@
 """The course's network in Keras: the other side of `course_against_keras.py`, run in Keras's own environment.
 
-    python benchmarks/keras_course.py --batch-size 128 [--data DIR]
+    python benchmarks/keras_course.py [--data DIR]
 
-builds the network, then answers each line of stdin, a number of steps, with one line of JSON on stdout. The weights,
-the images and their order are made here by NumPy alone, so that both sides (and the tests) start from the same bits;
-Keras itself is imported only where it is used.
+answers each line of stdin, a number of training steps, with one line of JSON. Weights, images and their order are made
+here by NumPy alone, so that both sides, the recorder and the tests start from the same bits; Keras is imported only
+where it is used.
 """
 
 from __future__ import annotations
@@ -25,55 +25,55 @@ import numpy.typing as npt
 CHANNELS = (16, 32, 64, 64, 64)
 DENSE_UNITS = 512
 LEARNING_RATE, RHO, EPSILON = 1e-3, 0.9, 1e-7
+GENERATED = 512  # images of a benchmark without --data
 
 Weights = list[npt.NDArray[np.float32]]
+TrainOnce = Callable[["Images"], float]
 
 
 class Images(NamedTuple):
-    """uint8 pixels (n, size, size, 3) and float32 targets (n,), 0 or 1."""
+    """uint8 pixels (n, size, size, 3) and targets (n,), 0 or 1."""
 
     pixels: npt.NDArray[np.uint8]
-    targets: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.int32]
 
 
 def course_weights(seed: int, image_size: int, channels: tuple[int, ...] = CHANNELS) -> Weights:
-    """Glorot-uniform kernels and zero biases in Keras's order and layout.
+    """Glorot-uniform kernels and zero biases, float32, in Keras's order and layout.
 
-    Kernels are (3, 3, in, out) for each convolution, then (height·width·channels, 512) and (512, 1), each followed
-    by its bias; the rows of the first dense kernel run over (height, width, channels), channels fastest.
+    A kernel (3, 3, in, out) and a bias for each convolution, then (rows·columns·channels, 512) and (512, 1), each
+    followed by its bias. The rows of the first dense kernel run over (row, column, channel), channels fastest.
     """
     generator = np.random.default_rng(seed)
-    side, inputs, weights = image_size, 3, []
+    side, inputs, shapes = image_size, 3, []
     for outputs in channels:
-        weights += [_glorot(generator, (3, 3, inputs, outputs)), np.zeros(outputs, np.float32)]
+        shapes.append((3, 3, inputs, outputs))
         side, inputs = (side - 2) // 2, outputs
-    for shape in ((side * side * inputs, DENSE_UNITS), (DENSE_UNITS, 1)):
-        weights += [_glorot(generator, shape), np.zeros(shape[1], np.float32)]
+    shapes += [(side * side * inputs, DENSE_UNITS), (DENSE_UNITS, 1)]
+    weights = []
+    for shape in shapes:
+        fans = int(np.prod(shape[:-2])) * (shape[-2] + shape[-1])
+        limit = np.sqrt(6.0 / fans)
+        weights += [generator.uniform(-limit, limit, shape).astype(np.float32), np.zeros(shape[-1], np.float32)]
     return weights
 
 
-def _glorot(generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    window = int(np.prod(shape[:-2]))
-    limit = np.sqrt(6.0 / (window * (shape[-2] + shape[-1])))
-    return generator.uniform(-limit, limit, shape).astype(np.float32)
-
-
-def generated_images(seed: int, count: int, image_size: int) -> Images:
-    """Noise with one soft bright blob, in the left half (target 0) or in the right half (target 1)."""
+def blobs(seed: int, count: int, image_size: int, *, noise: int) -> Images:
+    """One soft bright blob on black in the left half (target 0) or the right half (1), and noise from 0 to `noise`."""
     generator = np.random.default_rng(seed)
-    targets = generator.integers(0, 2, count).astype(np.float32)
-    axis = np.arange(image_size, dtype=np.float32) / image_size
+    targets = generator.integers(0, 2, count).astype(np.int32)
+    axis = np.arange(image_size) / image_size
     pixels = np.empty((count, image_size, image_size, 3), np.uint8)
     for image, target in zip(pixels, targets, strict=True):
         x, y = generator.uniform(0.15, 0.35) + 0.5 * target, generator.uniform(0.2, 0.8)
         blob = np.exp(-((axis[None, :] - x) ** 2 + (axis[:, None] - y) ** 2) / 0.01)
-        noise = generator.integers(0, 100, image.shape, dtype=np.uint8)
-        image[:] = noise + (blob[:, :, None] * generator.uniform(60, 155, 3)).astype(np.uint8)
+        color = generator.uniform(0.4, 1.0, 3) * (255 - noise)
+        image[:] = generator.integers(0, noise + 1, image.shape) + blob[:, :, None] * color
     return Images(pixels, targets)
 
 
 def folder_images(folder: Path, image_size: int) -> Images:
-    """The images of a folder with two class folders, in the order of their sorted relative paths."""
+    """The images below two class folders, by class and then by file name; resized where they are not of the size."""
     from PIL import Image
 
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
@@ -82,11 +82,11 @@ def folder_images(folder: Path, image_size: int) -> Images:
     for image, (path, _) in zip(pixels, paths, strict=True):
         with Image.open(path) as opened:
             image[:] = np.asarray(opened.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR))
-    return Images(pixels, np.asarray([label for _, label in paths], np.float32))
+    return Images(pixels, np.asarray([label for _, label in paths], np.int32))
 
 
 def batches(images: Images, batch_size: int, seed: int) -> Iterator[Images]:
-    """Full batches without end: each epoch is a new permutation of one generator, its short rest left out."""
+    """Full batches without end: each epoch is the generator's next permutation, its short rest left out."""
     generator = np.random.default_rng(seed)
     while True:
         order = generator.permutation(len(images.pixels))
@@ -95,12 +95,14 @@ def batches(images: Images, batch_size: int, seed: int) -> Iterator[Images]:
             yield Images(images.pixels[chosen], images.targets[chosen])
 
 
-def build_keras(image_size: int, weights: Weights, *, channels: tuple[int, ...] = CHANNELS, jit: bool = True) -> Any:
-    """The compiled Keras model; pixels come in as uint8 and are scaled inside, as fast as Keras can."""
+def build_keras(image_size: int, weights: Weights, channels: tuple[int, ...], *, inputs: str, xla: bool) -> Any:
+    """The compiled Keras model with these weights, in keras.config.floatx(); uint8 inputs are divided by 255 inside."""
     import keras
     from keras import layers
 
-    model = keras.Sequential([keras.Input((image_size, image_size, 3), dtype="uint8"), layers.Rescaling(1 / 255)])
+    model = keras.Sequential([keras.Input((image_size, image_size, 3), dtype=inputs)])
+    if inputs == "uint8":
+        model.add(layers.Rescaling(1 / 255))
     for outputs in channels:
         model.add(layers.Conv2D(outputs, 3, activation="relu"))
         model.add(layers.MaxPooling2D(2))
@@ -108,73 +110,71 @@ def build_keras(image_size: int, weights: Weights, *, channels: tuple[int, ...] 
     model.add(layers.Dense(DENSE_UNITS, activation="relu"))
     model.add(layers.Dense(1, activation="sigmoid"))
     optimizer = keras.optimizers.RMSprop(LEARNING_RATE, rho=RHO, epsilon=EPSILON)
-    model.compile(optimizer=optimizer, loss="binary_crossentropy", jit_compile=jit)
+    # "auto" is Keras's default and means no XLA on a CPU, where it is the slower (measured: 10 against 44 images/s).
+    model.compile(optimizer=optimizer, loss="binary_crossentropy", jit_compile=True if xla else "auto")
     model.set_weights(weights)
     return model
 
 
-def keras_step(model: Any) -> Callable[[Images], float]:
-    """One training step as a function: a batch in, its mean loss before the update out."""
+def keras_training(model: Any) -> TrainOnce:
+    """One training step as a function: a batch in, its mean loss before the step out."""
 
-    def step(batch: Images) -> float:
-        # Keras's train_on_batch answers with the mean since the last reset.
+    def train_once(batch: Images) -> float:
+        # train_on_batch answers with the mean since the last reset.
         model.reset_metrics()
         return float(model.train_on_batch(batch.pixels, batch.targets[:, None]))
 
-    return step
+    return train_once
 
 
-def prepare(arguments: argparse.Namespace) -> tuple[Iterator[Images], Weights]:
-    """The endless batches and the first weights that the arguments ask for, the same on both sides."""
-    size, seed = arguments.image_size, arguments.seed
-    images = folder_images(arguments.data, size) if arguments.data else generated_images(seed, 512, size)
-    return batches(images, arguments.batch_size, seed), course_weights(seed, size)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options both sides know."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options that both sides know."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--batch-size", type=int, default=128, help="images of one step")
     options.add_argument("--image-size", type=int, default=300, help="pixels")
-    options.add_argument("--data", type=Path, help="folder of two class folders; generated images without it")
+    options.add_argument("--data", type=Path, help="folder with two class folders; generated images without it")
     options.add_argument("--seed", type=int, default=1)
     return options
 
 
-def answer(step: Callable[[Images], float], stream: Iterator[Images], versions: dict[str, str]) -> None:
-    """Answer each line of stdin, a number of steps, with their seconds, losses and the peak memory so far.
+def chosen_images(arguments: argparse.Namespace) -> Images:
+    """The images that the options ask for."""
+    if arguments.data:
+        return folder_images(arguments.data, arguments.image_size)
+    return blobs(arguments.seed, max(GENERATED, arguments.batch_size), arguments.image_size, noise=100)
 
-    Making the batch is not timed: both sides do it with the same lines of NumPy.
+
+def answer(train_once: TrainOnce, stream: Iterator[Images], versions: dict[str, str]) -> None:
+    """Say the versions; then answer each line of stdin, a number of steps, with seconds, losses and peak memory.
+
+    Choosing the batch is not timed; scaling its pixels is.
     """
-    # Libraries may print; only our answers may reach the pipe.
-    replies = os.fdopen(os.dup(1), "w")
+    # Libraries print too; only the answers may reach the pipe.
+    answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    print(json.dumps({"versions": versions}), file=replies, flush=True)
+    print(json.dumps(versions), file=answers, flush=True)
     for line in sys.stdin:
         seconds, losses = 0.0, []
         for _ in range(int(line)):
             batch = next(stream)
             start = time.perf_counter()
-            losses.append(step(batch))
+            losses.append(train_once(batch))
             seconds += time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "losses": losses, "peak_bytes": peak}), file=replies, flush=True)
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"seconds": seconds, "losses": losses, "peak_bytes": peak_bytes}), file=answers, flush=True)
 
 
 def main() -> None:
     """Build the network and answer until stdin ends."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    options = parser()
-    options.add_argument("--no-jit", action="store_true", help="do not let XLA compile the step, as Keras does by default")
-    arguments = options.parse_args()
-    stream, weights = prepare(arguments)
+    arguments = parser(__doc__).parse_args()
     import keras
     import tensorflow
 
-    model = build_keras(arguments.image_size, weights, jit=not arguments.no_jit)
-    versions = {"keras": keras.__version__, "tensorflow": tensorflow.__version__, "numpy": np.__version__}
-    answer(keras_step(model), stream, versions)
+    weights = course_weights(arguments.seed, arguments.image_size)
+    model = build_keras(arguments.image_size, weights, CHANNELS, inputs="uint8", xla=False)
+    stream = batches(chosen_images(arguments), arguments.batch_size, arguments.seed)
+    answer(keras_training(model), stream, {"keras": keras.__version__, "tensorflow": tensorflow.__version__})
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from PIL import Image
 
 from fieldmark.__main__ import main
 from fieldmark.images.problems import PROBLEMS
+from tests.no_torch import NO_TORCH
 
 
 class Done(NamedTuple):

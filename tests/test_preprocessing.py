@@ -117,7 +117,7 @@ def test_box_is_the_part_that_counts():
     box = (9.5, 0.0, 29.5, 20.0)
     for fit in ("stretch", "crop", "pad"):
         pixels = to_pixels(ramp, Preprocessing(5, 5, fit, color="grayscale"), box=box)[2, :, 0]
-        # the centres of five equal parts of the box, of which column 9 begins at 9.0 and has its centre at 9.5
+        # the centres of five equal parts of the box; that of column 9 lies at 9.5
         assert np.abs(pixels - 5.0 * (np.array([11.5, 15.5, 19.5, 23.5, 27.5]) - 0.5)).max() <= 3
     half = to_pixels(ramp, Preprocessing(40, 30, color="grayscale"), box=(0.0, 0.0, 20.0, 15.0))
     assert half.max() <= 5 * 20

@@ -16,7 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fieldmark.recipe import CHOICES, Recipe, option
+from fieldmark.networks.table import NETWORKS
+from fieldmark.recipe import BY_NETWORK, CHOICES, Recipe, option
 
 app = typer.Typer(
     help="Turn a folder of folders of images into a classifier you can trust, and show what it looks at.",
@@ -44,7 +45,7 @@ def _help(field: str) -> str:
     meaning: str = found.metadata["meaning"]
     unit = found.metadata["unit"]
     text = meaning[0].upper() + meaning[1:] + (f" ({unit})" if unit else "") + "."
-    return text if found.default is not None or field == "group_by" else f"{text} Default: the network's."
+    return f"{text} Default: the network's." if field in BY_NETWORK else text
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:
@@ -61,7 +62,8 @@ def _recipe_parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
     """The command-line option of one field of Recipe."""
     kinds: dict[str, Any] = {"channels": str | None, "softmax": bool}
     kind = kinds.get(field.name) or _KINDS[str(field.type)]
-    metavar = "16,32,64" if field.name == "channels" else "|".join(CHOICES.get(field.name, ())) or None
+    metavars = {"channels": "16,32,64", "network": "|".join(NETWORKS)}
+    metavar = metavars.get(field.name) or "|".join(CHOICES.get(field.name, ())) or None
     callback = _numbers if field.name == "channels" else None
     declared = typer.Option(option(field.name), help=_help(field.name), metavar=metavar, callback=callback)
     return inspect.Parameter(
@@ -237,7 +239,7 @@ def samples(
 
 @app.command()
 def summary(
-    network: Annotated[str, typer.Option(help=_help("network"))] = "course",
+    network: Annotated[str, typer.Option(help="Which network.", metavar="|".join(NETWORKS))] = "course",
     image_size: Annotated[int | None, typer.Option(help=_help("image_size"))] = None,
     channels: Annotated[str | None, typer.Option(help=_help("channels"), metavar="16,32,64")] = None,
     classes: Annotated[int, typer.Option(help="How many classes the network tells apart.", min=2)] = 2,

@@ -1,7 +1,7 @@
 """Recipe: every choice of one training, frozen, one line of meaning and unit a field.
 
 The command line's options, the table in the documentation and `recipe.json` are made from these fields.
-A field that is None takes the network's own default (`fieldmark.networks.table.NETWORKS`).
+A field of BY_NETWORK that is None takes the network's own default (`fieldmark.networks.table.NETWORKS`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "class_weights": ("none", "balanced"),
 }
 
+# The fields whose default is the network's own: None until `fieldmark.training.choices` fills them in.
+BY_NETWORK = (
+    *("image_size", "epochs", "batch_size", "learning_rate", "optimizer", "schedule", "weight_decay"),
+    "augmentation",
+)
+
 
 def choice(default: Any, meaning: str, unit: str = "") -> Any:
     """Declare one field of the recipe with its meaning and unit."""
@@ -35,18 +41,22 @@ class Recipe:
     True
     """
 
-    network: str = choice("efficientnet-lite0", "which network learns: see `fieldmark summary --help`")
+    network: str = choice("efficientnet-lite0", "which network learns")
     image_size: int | None = choice(None, "images are resized to this width and height", "pixels")
     fit: str = choice("stretch", "how an image that is not square fills the size")
-    channels: tuple[int, ...] | None = choice(None, "channels of the blocks of the course network")
+    channels: tuple[int, ...] | None = choice(None, "channels of each block; by default chosen by image size")
     softmax: bool = choice(False, "one output a class even for two classes, instead of one sigmoid unit")
-    augmentation: str | None = choice(None, "how training images are varied: none, flip, standard, …")
+    augmentation: str | None = choice(
+        None, "how training images are varied: none, flip, color, standard, erasing or lighten"
+    )
     epochs: int | None = choice(None, "how often every training image is seen")
     steps_per_epoch: int | None = choice(None, "batches an epoch; without it, all images once")
-    batch_size: int | None = choice(None, "images a step", "images")
+    batch_size: int | None = choice(None, "images of one step")
     learning_rate: float | None = choice(None, "step size of the optimizer")
-    optimizer: str | None = choice(None, "rmsprop, adam or sgd")
-    schedule: str | None = choice(None, "learning rate over time: constant or cosine (with warm-up)")
+    optimizer: str | None = choice(None, "the rule by which the weights follow their gradients")
+    schedule: str | None = choice(
+        None, "the learning rate over time; cosine falls to 0, after a short warm-up"
+    )
     weight_decay: float | None = choice(None, "decoupled decay of the weights a step, times learning rate")
     until_accuracy: float | None = choice(
         None, "stop after the epoch whose training accuracy reaches this", "0-1"
@@ -54,7 +64,7 @@ class Recipe:
     keep: str = choice("last", "which epoch's weights are kept: the last, or the best on validation")
     class_weights: str = choice("none", "balanced: rare classes weigh more in the loss")
     validation_fraction: float = choice(
-        0.2, "share of the groups held out where no validation is given; 0 trains on all", "0-1"
+        0.2, "share of the groups held out where no validation is given; 0 trains on all"
     )
     group_by: str | None = choice(None, "regular expression that names an image's group, or none")
     seed: int = choice(0, "chooses the split, the initial weights, the order and the augmentation")

@@ -165,7 +165,7 @@ def sixteen_bits(image: TiffImageFile) -> Image.Image:
         return image
     values = np.asarray(image).astype(np.uint16)
     if image.tag_v2.get(258) == (12,):
-        values = np.asarray(values << 4 | values >> 8, dtype=np.uint16)
+        values = values << np.uint16(4)
     if image.tag_v2.get(262) == 0:  # white is zero
         values = ~values
     return Image.fromarray(values)

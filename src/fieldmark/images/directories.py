@@ -78,12 +78,11 @@ def tiff(data: bytes) -> Container:
     _check_values(kept, len(data))
     _check_tiles(kept)
     _check_strips(kept, data, order)
-    start = len(data) + -len(data) % 8
-    header = data[:8] + struct.pack(order + "Q", start) if big else data[:4] + struct.pack(order + "L", start)
+    place = struct.pack(order + ("Q" if big else "L"), len(data))
+    header = data[: 8 if big else 4] + place
     entries = b"".join(_entry(kept[number], order) for number in sorted(kept))
     directory = struct.pack(order + ("Q" if big else "H"), len(kept)) + entries + bytes(8 if big else 4)
-    padding = bytes(start - len(data))
-    return Container(b"".join([header, memoryview(data)[len(header) :], padding, directory]), data, profile)
+    return Container(b"".join([header, memoryview(data)[len(header) :], directory]), data, profile)
 
 
 def _entry(tag: Tag, order: str) -> bytes:

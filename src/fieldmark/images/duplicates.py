@@ -1,8 +1,9 @@
 """Copies of one picture: identical files, and near copies that were turned, mirrored or encoded again.
 
 Near copies are found on thumbnails of 16 × 16 cells, 77 MB for 100,000 images. The claim is strict: two
-pictures are copies where they differ by no more than encoding noise *and* nothing else lies just beyond that
-distance. The frames of a sequence fill the space between each other, and so nothing is claimed of them.
+pictures are copies where they differ by no more than encoding noise, and either one had to be turned for that, or
+nothing else lies just beyond that distance. Frames of a sequence stand upright and fill the space between each
+other, so nothing is claimed of them.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ ROUNDING = 0.3  # what rounding alone does to a turned copy; differences below i
 RELATIVE = 0.1  # of the contrast: where there is little contrast, a small difference is a different picture
 MINIMUM_CONTRAST = 3.0  # levels; plain walls and blank pages all look alike, so nothing is claimed of them
 
-# How many times farther than its copies the next picture must be. Measured: at least 9.9 in rice-leaf (copies
-# turned by 90° and 180° and saved again), at most 3.05 between the frames of the happy-or-sad animations. Of
-# random halves of these 80 frames, 1.6 pairs on average are claimed; with a gap of 3.5 it would be 3.4.
+# How many times farther than its copies the next picture must be, or, of a turned copy, the picture not turned.
+# Measured: at least 9.9 in rice-leaf (copies turned by 90° and 180° and saved again), at most 3.05 between the
+# frames of the happy-or-sad animations. Of random halves of these 80 frames 1.6 pairs are claimed on average,
+# with a gap of 3.5 it would be 3.4.
 GAP = 6.0
 NEIGHBOURS = 24  # looked at for each picture; more near copies of one picture than this are not told apart
 
@@ -85,8 +87,8 @@ def distance(a: Bytes, b: Bytes) -> float:
     (0.0, True)
     """
     contrast = contrasts(np.stack([a, b])).min()
-    rms = _turned_rms(a.reshape(1, -1, 3), b.reshape(1, -1, 3))[0]
-    return float(rms / max(contrast, 1.0))
+    rms, _ = _rms(a.reshape(1, -1, 3), b.reshape(1, -1, 3))
+    return float(rms[0] / max(contrast, 1.0))
 
 
 def contrasts(thumbnails: Bytes) -> Floats:
@@ -115,9 +117,9 @@ def invariants(thumbnails: Bytes) -> Floats:
 def near_copies(thumbnails: Bytes) -> list[tuple[int, int, float]]:
     """Return the pairs (i, j, distance), i < j, that show one picture turned, mirrored or encoded again.
 
-    `thumbnails` is uint8 (n, 16, 16, 3). Of several equal ones, each is paired with the first only. Nothing
-    is claimed where other pictures lie just beyond the copies (see GAP), so a picture that comes to lie there
-    can withdraw a claim. 100,000 images take 7-30 s of processor time and some 300 MB.
+    `thumbnails` is uint8 (n, 16, 16, 3). Of several equal ones, each is paired with the first only. Of upright
+    copies nothing is claimed where other pictures lie just beyond them (see GAP), so a picture that comes to
+    lie there can withdraw a claim. 100,000 images take TIME
     """
     contrast = contrasts(thumbnails)
     first = _first_equal(thumbnails)
@@ -152,14 +154,15 @@ def _turns() -> Integers:
 TURNS = _turns()
 
 
-def _turned_rms(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Floats:
-    # Root mean square difference (m,) of cells a, b (m, 256, 3) in levels, at the best turn of each pair.
-    best = np.full(len(a), np.inf, dtype=np.float32)
+def _rms(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> tuple[Floats, Floats]:
+    # Root mean square differences (m,) of cells a, b (m, 256, 3) in levels: at each pair's best turn, and upright.
     a, b = a.astype(np.float32), b.astype(np.float32)
+    squares = []
     for turn in TURNS:
         difference = a - np.take(b, turn, axis=1)
-        best = np.minimum(best, np.einsum("mck,mck->m", difference, difference))
-    return np.sqrt(best / (SIDE * SIDE * 3))
+        squares.append(np.einsum("mck,mck->m", difference, difference))
+    rms = np.sqrt(np.stack(squares) / (SIDE * SIDE * 3))
+    return rms.min(axis=0), rms[0]
 
 
 def _first_equal(thumbnails: Bytes) -> Integers:
@@ -173,34 +176,38 @@ def _first_equal(thumbnails: Bytes) -> Integers:
 
 def _copies_among(thumbnails: Bytes, contrast: Floats) -> tuple[Integers, Floats]:
     # Pairs (m, 2) of near copies among thumbnails of which no two are equal; how far apart (m,), in levels.
-    neighbours, rms = _neighbours(thumbnails)
-    count = _copies_before_the_gap(rms, np.minimum(NOISE, RELATIVE * contrast))
-    own, place = np.nonzero(np.arange(rms.shape[1]) < count[:, None])
+    neighbours, rms, upright = _neighbours(thumbnails)
+    near = rms <= np.minimum(NOISE, RELATIVE * contrast)[:, None]
+    turned = upright >= GAP * np.maximum(rms, ROUNDING)
+    own, place = np.nonzero(near & (turned | _before_the_gap(rms, near)))
     ordered = np.sort(np.stack([own, neighbours[own, place]], axis=1), axis=1)
     # A pair counts where each of the two claims the other, that is, where it stands there twice.
     pairs, first, times = np.unique(ordered, axis=0, return_index=True, return_counts=True)
     return pairs[times == 2], rms[own, place][first[times == 2]]
 
 
-def _neighbours(thumbnails: Bytes) -> tuple[Integers, Floats]:
-    # The nearest others of each thumbnail and their distance (n, k), nearest first; infinity where too far.
+def _neighbours(thumbnails: Bytes) -> tuple[Integers, Floats, Floats]:
+    # The nearest others of each thumbnail, (n, k), nearest first, and how far they are at the best turn and
+    # upright; infinity for those too far to matter.
     from scipy.spatial import cKDTree
 
     if len(thumbnails) < 2:
-        return np.zeros((len(thumbnails), 0), dtype=np.intp), np.zeros((len(thumbnails), 0), dtype=np.float32)
+        none = np.zeros((len(thumbnails), 0))
+        return none.astype(np.intp), none.astype(np.float32), none.astype(np.float32)
     features = _principal(thumbnails)
     radius = GAP * NOISE * np.sqrt(SIDE * SIDE * 3)
     count = min(NEIGHBOURS + 1, len(features))
     _, found = cKDTree(features).query(features, k=range(1, count + 1), distance_upper_bound=radius)
     cells = thumbnails.reshape(len(thumbnails), SIDE * SIDE, 3)
     own, place = np.nonzero((found < len(found)) & (found != np.arange(len(found))[:, None]))
-    rms = np.full(found.shape, np.inf, dtype=np.float32)
+    rms = np.full((2, *found.shape), np.inf, dtype=np.float32)
     # small parts stay in the processor's cache: three times as fast as parts of 4096
     for start in range(0, len(own), 256):
-        part = slice(start, start + 256)
-        rms[own[part], place[part]] = _turned_rms(cells[own[part]], cells[found[own[part], place[part]]])
-    order = np.argsort(rms, axis=1, kind="stable")
-    return np.take_along_axis(found, order, axis=1), np.take_along_axis(rms, order, axis=1)
+        a, b = own[start : start + 256], place[start : start + 256]
+        rms[:, a, b] = _rms(cells[a], cells[found[a, b]])
+    order = np.argsort(rms[0], axis=1, kind="stable")
+    best, upright = np.take_along_axis(rms, order[None], axis=2)
+    return np.take_along_axis(found, order, axis=1), best, upright
 
 
 def _principal(thumbnails: Bytes, dimensions: int = 16) -> Floats:
@@ -212,11 +219,11 @@ def _principal(thumbnails: Bytes, dimensions: int = 16) -> Floats:
     return np.concatenate(parts)
 
 
-def _copies_before_the_gap(rms: Floats, limit: Floats) -> Integers:
-    # How many of the sorted neighbours (n, k) of each picture are its copies: those within its limit (n,), up
-    # to the last wide gap. Without a gap there are none: the neighbours are steps of one continuous change.
+def _before_the_gap(rms: Floats, near: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    # Which of the sorted neighbours (n, k) of each picture lie before the last wide gap that follows a near one.
+    # Without a gap none do: the neighbours are steps of one continuous change.
     beyond = np.concatenate([rms[:, 1:], np.full((len(rms), 1), np.inf, dtype=np.float32)], axis=1)
-    gap = (rms <= limit[:, None]) & (beyond >= GAP * np.maximum(rms, ROUNDING))
+    gap = near & (beyond >= GAP * np.maximum(rms, ROUNDING))
     if len(rms) > NEIGHBOURS + 1:
         gap[:, NEIGHBOURS - 1 :] = False  # what lies beyond the last neighbour was not looked at
-    return np.asarray(np.max(gap * np.arange(1, rms.shape[1] + 1), axis=1, initial=0), dtype=np.intp)
+    return np.asarray(np.logical_or.accumulate(gap[:, ::-1], axis=1)[:, ::-1])

@@ -95,7 +95,10 @@ def run_lines(folder: Path) -> list[str]:
     lines = [
         accuracy_line(split, metrics[split]) for split in ("train", "validation", "test") if split in metrics
     ]
-    lines += [metrics["overfitting"]["sentence"], *(f"note: {note}" for note in (*info["notes"], *info["choices"]))]
+    lines += [
+        metrics["overfitting"]["sentence"],
+        *(f"note: {note}" for note in (*info["notes"], *info["choices"])),
+    ]
     return [
         *lines,
         f"classifier {run.model}",

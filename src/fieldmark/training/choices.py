@@ -9,22 +9,11 @@ from fieldmark.errors import RecipeError, missing_extra
 from fieldmark.images.augment import find_augmentation
 from fieldmark.networks.table import NetworkSpec, spec
 from fieldmark.preprocessing import Preprocessing
-from fieldmark.recipe import CHOICES, Recipe, option
+from fieldmark.recipe import BY_NETWORK, CHOICES, Recipe, option
 
 if TYPE_CHECKING:
     from torch import nn
 
-# The recipe's fields on which a network has an opinion; the names are those of NetworkSpec too.
-BY_NETWORK = (
-    "image_size",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "optimizer",
-    "schedule",
-    "weight_decay",
-    "augmentation",
-)
 # A pretrained backbone stays frozen and its head is fitted to convergence: these have nothing to act on.
 BY_STEPS = (*BY_NETWORK[1:], "channels", "steps_per_epoch", "until_accuracy")
 # What an own torch.nn.Module gets where the caller chooses nothing: pixels / 255, as most examples do.

@@ -8,6 +8,7 @@ which is what costs most on a machine that also does other work. Networks that l
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ Result = TypeVar("Result")
 
 CACHE_FILES = Path("/sys/devices/system/cpu/cpu0/cache")  # Linux only
 # Assumed where the system does not tell its cache. Also the most we use of a larger one (a server's, which
-# many cores share): glibc hands blocks above 32 MiB back to the system, whose pages are then cleared at every use.
+# many cores share): glibc hands blocks above 32 MiB back to the system, which clears them before every use.
 CACHE_BYTES = 32 * 2**20
 # Spans of a batch for each thread: more than one, so that a thread that is held up leaves some to the others.
 SPANS_A_THREAD = 4
@@ -81,20 +82,22 @@ class Step:
         """
         weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         loss, correct, total = 0.0, 0, [torch.zeros_like(weight) for weight in weights]
-        # Spans come in their order, whichever thread was first: the sums are the same in every run.
-        for part in self._spans(self._gradients, pixels, labels, self.micro_batch):
-            loss, correct = loss + part[0], correct + part[1]
-            torch._foreach_add_(total, part[2])
-        torch._foreach_div_(total, len(labels))
-        for weight, gradient in zip(weights, total, strict=True):
-            weight.grad = gradient
-        optimizer.step()
+        with self._threads_of_layers(self.micro_batch):
+            # Spans come in their order, whichever thread was first: the sums are the same in every run.
+            for part in self._spans(self._gradients, pixels, labels, self.micro_batch):
+                loss, correct = loss + part[0], correct + part[1]
+                torch._foreach_add_(total, part[2])
+            torch._foreach_div_(total, len(labels))
+            for weight, gradient in zip(weights, total, strict=True):
+                weight.grad = gradient
+            optimizer.step()
         return loss, correct
 
     def evaluate(self, pixels: Pixels, labels: Labels) -> tuple[float, int]:
         """The sum of the images' losses and how many are right, in evaluation mode."""
         self.network.eval()
-        parts = list(self._spans(self._judged, pixels, labels, self.micro_batch_evaluation))
+        with self._threads_of_layers(self.micro_batch_evaluation):
+            parts = list(self._spans(self._judged, pixels, labels, self.micro_batch_evaluation))
         return sum(loss for loss, _ in parts), sum(correct for _, correct in parts)
 
     def _gradients(self, pixels: Pixels, labels: Labels, micro_batch: int) -> tuple[float, int, Gradients]:
@@ -143,11 +146,15 @@ class Step:
         def one(edge: tuple[int, int]) -> Result:
             return work(pixels[slice(*edge)], labels[slice(*edge)], micro_batch)
 
+        yield from self.pool.map(one, pairwise(edges))
+
+    @contextlib.contextmanager
+    def _threads_of_layers(self, micro_batch: int | None) -> Iterator[None]:
+        """One thread a layer while micro-batches keep every thread busy; then as many as the caller had."""
+        torch.set_num_threads(1 if micro_batch else self.threads)
         try:
-            yield from self.pool.map(one, pairwise(edges))
+            yield
         finally:
-            # The pool's threads run their layers alone. What they set for themselves is also what torch gives to
-            # threads to come, so the caller's number is put back.
             torch.set_num_threads(self.threads)
 
 
@@ -189,7 +196,7 @@ def micro_batch_size(
 
 
 def images_in_cache(network: nn.Module, image_shape: tuple[int, int, int], *, threads: int = 1) -> int:
-    """How many images fit a thread's share of the cache with the widest layer's input and output; at least 1."""
+    """At least one, and as many images as fit a thread's share of the cache in the widest layer."""
     widest = 1
 
     def measure(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:

@@ -1,0 +1,80 @@
+"""The linear head: scikit-learn's answer, chosen inside the training split, whole groups left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from fieldmark.training import head as head_module
+from fieldmark.training.head import FALLBACK_STRENGTH, STRENGTHS, fit_head
+
+RANDOM = np.random.default_rng(0)
+
+
+def points(classes: int, n: int = 120, width: int = 6) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    labels = (np.arange(n) % classes).astype(np.int32)
+    centres = RANDOM.normal(size=(classes, width))
+    embeddings = (centres[labels] + RANDOM.normal(size=(n, width))) * 3 + 7
+    return embeddings.astype(np.float32), labels, [f"g{number // 4}" for number in range(n)]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_it_is_the_logistic_regression_of_scikit_learn(classes: int) -> None:
+    embeddings, labels, groups = points(classes)
+    head = fit_head(embeddings, labels, groups)
+    assert head.weights.shape == (1 if classes == 2 else classes, 6)
+    scaler = StandardScaler().fit(embeddings.astype(np.float64))
+    wanted = LogisticRegression(C=head.strength, tol=1e-8, max_iter=5000).fit(scaler.transform(embeddings), labels)
+    np.testing.assert_allclose(
+        head.probabilities(embeddings), wanted.predict_proba(scaler.transform(embeddings)), atol=2e-3
+    )
+
+
+def test_softmax_of_two_classes_says_the_same() -> None:
+    embeddings, labels, groups = points(2)
+    sigmoid, softmax = (fit_head(embeddings, labels, groups, softmax=flag) for flag in (False, True))
+    assert softmax.weights.shape == (2, 6)
+    np.testing.assert_allclose(softmax.probabilities(embeddings), sigmoid.probabilities(embeddings), atol=1e-5)
+
+
+def test_groups_are_left_out_whole() -> None:
+    """Features that name the group and not the class: seen through by groups only, so the penalty is strong."""
+    groups = [f"g{number // 4}" for number in range(160)]
+    labels = np.array([number // 4 % 2 for number in range(160)], dtype=np.int32)
+    embeddings = np.eye(40, dtype=np.float32)[np.arange(160) // 4] + RANDOM.normal(size=(160, 40)).astype(np.float32) / 50
+    by_group = fit_head(embeddings, labels, groups)
+    by_image = fit_head(embeddings, labels, [str(number) for number in range(160)])
+    assert by_group.strength == STRENGTHS[0]
+    assert by_image.strength > 1000 * by_group.strength
+
+
+def test_one_group_leaves_nothing_to_choose_by() -> None:
+    embeddings, labels, _ = points(2)
+    head = fit_head(embeddings, labels, ["a" if label else f"b{row}" for row, label in enumerate(labels)])
+    assert head.strength == FALLBACK_STRENGTH
+    assert "not chosen" in head.note
+
+
+def test_balanced_classes_weigh_alike() -> None:
+    labels = (np.arange(200) < 10).astype(np.int32)
+    embeddings = (labels[:, None] + RANDOM.normal(size=(200, 4)) * 1.5).astype(np.float32)
+    groups = [str(row) for row in range(200)]
+    plain, balanced = (fit_head(embeddings, labels, groups, balanced=flag) for flag in (False, True))
+    found = [int((head.probabilities(embeddings).argmax(axis=1) == 1).sum()) for head in (plain, balanced)]
+    assert found[1] > 3 * max(1, found[0])
+
+
+def test_features_that_never_vary_do_no_harm() -> None:
+    embeddings, labels, groups = points(2)
+    constant = np.hstack([embeddings, np.full((len(labels), 2), 5, np.float32)])
+    assert np.isfinite(fit_head(constant, labels, groups).weights).all()
+
+
+def test_the_same_seed_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    embeddings, labels, groups = points(3)
+    first, second = fit_head(embeddings, labels, groups, seed=3), fit_head(embeddings, labels, groups, seed=3)
+    assert first.weights.tobytes() == second.weights.tobytes()
+    monkeypatch.setattr(head_module, "STRENGTHS", (1e-4,))
+    assert fit_head(embeddings, labels, groups, seed=3).weights.tobytes() != first.weights.tobytes()
