@@ -50,6 +50,8 @@ def losses(case: Case, images: Images, *, xla: bool) -> list[float]:
     import keras
 
     keras.config.set_floatx(case.floats)
+    # Layers ask the policy instead, which keeps what the first model found.
+    keras.config.set_dtype_policy(case.floats)
     weights = keras_course.course_weights(case.seed, case.image_size, case.channels)
     model = keras_course.build_keras(case.image_size, weights, case.channels, inputs=case.floats, xla=xla)
     train_once = keras_course.keras_training(model)

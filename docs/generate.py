@@ -36,10 +36,7 @@ def help_text(*command: str) -> str:
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [
-        "| " + " | ".join(row).replace("\n", " ") + " |"
-        for row in [header, tuple("--" for _ in header), *rows]
-    ]
+    lines = ["| " + " | ".join(row).replace("\n", " ") + " |" for row in [header, tuple("--" for _ in header), *rows]]
     return "\n".join(lines) + "\n"
 
 
@@ -57,16 +54,10 @@ def recipe() -> str:
     rows = []
     for field in dataclasses.fields(Recipe):
         default = (
-            "the network's"
-            if field.name in BY_NETWORK
-            else "–"
-            if field.default is None
-            else f"`{field.default}`"
+            "the network's" if field.name in BY_NETWORK else "–" if field.default is None else f"`{field.default}`"
         )
         choices = ", ".join(CHOICES.get(field.name, ()))
-        meaning = field.metadata["meaning"] + (
-            f" ({field.metadata['unit']})" if field.metadata["unit"] else ""
-        )
+        meaning = field.metadata["meaning"] + (f" ({field.metadata['unit']})" if field.metadata["unit"] else "")
         rows.append((f"`{option(field.name)}`", cell(meaning), choices, default))
     networks = [
         (
@@ -97,12 +88,10 @@ def problems() -> str:
 
 def groups() -> str:
     rows = [
-        (f"`{name}`", cell(meaning), f"`{cell(expression)}`")
-        for name, (expression, meaning) in GROUP_RULES.items()
+        (f"`{name}`", cell(meaning), f"`{cell(expression)}`") for name, (expression, meaning) in GROUP_RULES.items()
     ]
-    return (
-        "# Groups\n\nRules that are looked for in file names, and believed only where the images agree.\n\n"
-        + table(("rule", "meaning", "expression"), rows)
+    return "# Groups\n\nRules that are looked for in file names, and believed only where the images agree.\n\n" + table(
+        ("rule", "meaning", "expression"), rows
     )
 
 

@@ -54,9 +54,7 @@ def violations(path: Path, package: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
-)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path: Path) -> None:
     assert violations(path, PACKAGE) == []
 
@@ -77,9 +75,7 @@ def test_a_planted_import_is_found(tmp_path: Path, place: str, line: str) -> Non
 
 
 def test_every_room_has_a_floor() -> None:
-    rooms = {
-        path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()
-    }
+    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert rooms - {"__pycache__", "py.typed"} == set(FLOOR_OF)
 
 
@@ -91,9 +87,7 @@ def test_all_is_the_sorted_public_names() -> None:
 
 def loaded_modules(arguments: list[str]) -> set[str]:
     """The top-level modules that a fresh Python process imports."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True)
     return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
 
 
@@ -125,8 +119,7 @@ def unsafe_lines(path: Path) -> list[str]:
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             safe = any(
-                keyword.arg == "weights_only" and ast.unparse(keyword.value) == "True"
-                for keyword in node.keywords
+                keyword.arg == "weights_only" and ast.unparse(keyword.value) == "True" for keyword in node.keywords
             )
             found += [called] if called in FORBIDDEN_CALLS or (called == "torch.load" and not safe) else []
         if isinstance(node, ast.Assert):
@@ -134,9 +127,7 @@ def unsafe_lines(path: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
-)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nothing_unpickles_asserts_or_prints(path: Path) -> None:
     assert unsafe_lines(path) == []
 
@@ -162,6 +153,4 @@ def test_a_planted_unsafe_line_is_found(tmp_path: Path, line: str) -> None:
 
 def test_a_planted_slow_import_is_found(tmp_path: Path) -> None:
     (tmp_path / "planted.py").write_text("import numpy\n")
-    assert "numpy" in loaded_modules(
-        ["-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import planted"]
-    )
+    assert "numpy" in loaded_modules(["-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import planted"])

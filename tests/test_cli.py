@@ -101,8 +101,12 @@ class TestPredict:
         assert [row["path"] for row in rows] == [str(two), "absent.jpg", str(one), str(two)]
         assert rows[0] == rows[3]
         assert rows[1] == {
-            **{"path": "absent.jpg", "label": None, "probability": None, "probabilities": {}},
-            **{"unfamiliar": False, "problem": "unreadable_file"},
+            "path": "absent.jpg",
+            "label": None,
+            "probability": None,
+            "probabilities": {},
+            "unfamiliar": False,
+            "problem": "unreadable_file",
         }
         assert set(rows[0]["probabilities"]) == {"happy", "sad"}
         assert sum(rows[0]["probabilities"].values()) == pytest.approx(1)
@@ -119,9 +123,7 @@ class TestPredict:
         folder = faces / "validation" / "happy"
         count = len(list(folder.iterdir()))
         assert len(fieldmark("predict", trained, folder).out.splitlines()) == count
-        assert len(fieldmark("predict", trained, folder / "*.png").out.splitlines()) == len(
-            list(folder.glob("*.png"))
-        )
+        assert len(fieldmark("predict", trained, folder / "*.png").out.splitlines()) == len(list(folder.glob("*.png")))
         below = len([path for path in folder.parent.rglob("*") if path.is_file()])
         assert len(fieldmark("predict", trained, folder.parent, "--recursive").out.splitlines()) == below
         done = fieldmark("predict", trained, folder.parent)
@@ -131,9 +133,7 @@ class TestPredict:
         assert len(fieldmark("predict", trained, "-").out.splitlines()) == count
 
     def test_csv(self, fieldmark: Command, faces: Path, trained: Path) -> None:
-        done = fieldmark(
-            "predict", trained, next((faces / "validation" / "sad").iterdir()), "absent.jpg", "--csv"
-        )
+        done = fieldmark("predict", trained, next((faces / "validation" / "sad").iterdir()), "absent.jpg", "--csv")
         rows = list(csv.DictReader(io.StringIO(done.out)))
         assert list(rows[0]) == ["path", "label", "probability", "p:happy", "p:sad", "unfamiliar", "problem"]
         assert float(rows[0]["p:happy"]) + float(rows[0]["p:sad"]) == pytest.approx(1)
@@ -173,9 +173,7 @@ class TestAuditAndEvaluate:
         assert len(found["mistakes"]) == round(found["n"] * (1 - found["accuracy"]))
         assert found["mistakes"][0].keys() == {"path", "label", "predicted", "probability"}
 
-    def test_classes_are_matched_by_name(
-        self, fieldmark: Command, faces: Path, trained: Path, tmp_path: Path
-    ) -> None:
+    def test_classes_are_matched_by_name(self, fieldmark: Command, faces: Path, trained: Path, tmp_path: Path) -> None:
         shutil.copytree(faces / "validation" / "sad", tmp_path / "only" / "sad")
         found = json.loads(fieldmark("evaluate", trained, tmp_path / "only", "--json").out)
         assert found["per_class"]["happy"]["n"] == 0
@@ -253,9 +251,7 @@ class TestMistakes:
         assert "augmentation" in mistake("train", faces, "--network", "course", "--augmentation", "wild")
         assert "regular expression" in mistake("train", faces, *TRAIN, "--group-by", "(")
 
-    def test_places_that_cannot_be_written(
-        self, mistake: Callable[..., str], faces: Path, tmp_path: Path
-    ) -> None:
+    def test_places_that_cannot_be_written(self, mistake: Callable[..., str], faces: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         assert "cannot write" in mistake("train", faces, *TRAIN, "--out", "file/run")
         assert "exists already" in mistake("train", faces, *TRAIN, "--out", "file")
@@ -267,9 +263,7 @@ class TestMistakes:
 
     @pytest.mark.parametrize("network", ["course", "efficientnet-lite0"])
     def test_torch_is_not_installed(self, faces: Path, tmp_path: Path, network: str) -> None:
-        code = (
-            "import sys; sys.modules['torch'] = None; from fieldmark.__main__ import main; sys.exit(main())"
-        )
+        code = NO_TORCH + "from fieldmark.__main__ import main; sys.exit(main())"
         command = [
             sys.executable,
             "-c",

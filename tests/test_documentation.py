@@ -36,9 +36,7 @@ def generator() -> object:
 def test_generated_pages_are_fresh(page: str) -> None:
     module = generator()
     fresh = module.NOTICE + module.PAGES[page]()  # type: ignore[attr-defined]
-    assert (ROOT / "docs" / "reference" / f"{page}.md").read_text("utf-8") == fresh, (
-        "run python docs/generate.py"
-    )
+    assert (ROOT / "docs" / "reference" / f"{page}.md").read_text("utf-8") == fresh, "run python docs/generate.py"
 
 
 MODULES = sorted(
@@ -72,9 +70,7 @@ def test_every_command_of_the_readme_exists(
 
 def test_the_readme_s_python_runs(faces: Path, tmp_path: Path) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    code = block.replace('"photos/"', repr(str(faces))).replace(
-        '"new.jpg"', repr(str(next(faces.rglob("*.png"))))
-    )
+    code = block.replace('"photos/"', repr(str(faces))).replace('"new.jpg"', repr(str(next(faces.rglob("*.png")))))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -28,12 +28,8 @@ def metadata(classes: list[str]) -> dict[str, object]:
     return {"format": 1, "classes": classes, "preprocessing": PREPROCESSING.to_json()}
 
 
-@pytest.fixture(
-    scope="module", params=[("course", 1), ("course", 3), ("convnet", 1), ("convnet", 3)], ids=str
-)
-def exported(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[torch.nn.Module, Path]:
+@pytest.fixture(scope="module", params=[("course", 1), ("course", 3), ("convnet", 1), ("convnet", 3)], ids=str)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, Path]:
     name, outputs = request.param
     network = build(name, (24, 32), outputs, channels=(8, 12) if name == "course" else None).eval()
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
@@ -114,9 +110,7 @@ def test_any_flipped_bit_is_detected(exported: tuple[torch.nn.Module, Path], tmp
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, -1])
-def test_a_truncated_file_is_detected(
-    exported: tuple[torch.nn.Module, Path], tmp_path: Path, keep: int
-) -> None:
+def test_a_truncated_file_is_detected(exported: tuple[torch.nn.Module, Path], tmp_path: Path, keep: int) -> None:
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(exported[1].read_bytes()[:keep])
     with pytest.raises(ModelFileError):
@@ -141,9 +135,7 @@ def test_weights_have_a_name_of_their_own(exported: tuple[torch.nn.Module, Path]
     assert load(exported[1]).metadata["weights_sha256"] != export.weights_sha256(model)
 
 
-def test_paths_arrays_and_pictures_are_answered_alike(
-    exported: tuple[torch.nn.Module, Path], tmp_path: Path
-) -> None:
+def test_paths_arrays_and_pictures_are_answered_alike(exported: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
     classifier = load(exported[1])
     picture = Image.fromarray(RANDOM.integers(0, 256, (50, 40, 3), dtype=np.uint8))
     picture.save(tmp_path / "a.png")
@@ -152,12 +144,7 @@ def test_paths_arrays_and_pictures_are_answered_alike(
         [tmp_path / "a.png", tmp_path / "b.png", np.asarray(picture), picture, tmp_path / "a.png"]
     )
     assert [answer.problem for answer in answers] == [None, "not_an_image", None, None, None]
-    assert (
-        answers[0].probabilities
-        == answers[2].probabilities
-        == answers[3].probabilities
-        == answers[4].probabilities
-    )
+    assert answers[0].probabilities == answers[2].probabilities == answers[3].probabilities == answers[4].probabilities
     assert answers[0].label == max(answers[0].probabilities, key=answers[0].probabilities.__getitem__)
     assert answers[0].to_json().keys() == {
         "path",

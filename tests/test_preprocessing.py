@@ -107,6 +107,14 @@ def test_resized_size_contains_or_is_contained(width, height, across, down):
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_no_combination_of_sizes_fails_by_rounding(fit):
+    for side in range(1, 400):
+        for wanted in (7, 49, 50):
+            image = Image.new("1", (side, side + 9))
+            assert to_pixels(image, Preprocessing(wanted, wanted, fit)).shape == (wanted, wanted, 3)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
 @pytest.mark.parametrize("size", [(1, 4000), (4000, 1), (1, 1)])
 def test_extreme_shapes(fit, size):
     assert to_pixels(Image.new("RGB", size, "red"), Preprocessing(16, 16, fit))[8, 8].tolist()[0] == 255
@@ -209,9 +217,7 @@ def test_transparency_is_laid_on_white():
         pixels = to_pixels(Image.new(mode, (2, 2), color), Preprocessing(2, 2))
         assert np.abs(pixels[0, 0].astype(int) - expected).max() <= 1
     premultiplied = Image.new("RGBa", (2, 2), (100, 0, 50, 128))
-    assert (
-        np.abs(to_pixels(premultiplied, Preprocessing(2, 2))[0, 0].astype(int) - [227, 127, 177]).max() <= 1
-    )
+    assert np.abs(to_pixels(premultiplied, Preprocessing(2, 2))[0, 0].astype(int) - [227, 127, 177]).max() <= 1
 
 
 def test_transparent_colour_of_an_image_without_alpha():

@@ -20,9 +20,7 @@ def main() -> int:
     try:
         code = app(standalone_mode=False, prog_name="fieldmark")
     except FieldmarkError as error:
-        return _say(
-            str(error), error.hint or "`fieldmark COMMAND --help` shows what can be given", error.exit_code
-        )
+        return _say(str(error), error.hint or "`fieldmark COMMAND --help` shows what can be given", error.exit_code)
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "fieldmark"

@@ -71,9 +71,7 @@ class Classifier:
 
         A file that cannot be used becomes a prediction with a problem, not an error.
         """
-        if isinstance(sources, str | Path | Image.Image) or (
-            isinstance(sources, np.ndarray) and sources.ndim == 3
-        ):
+        if isinstance(sources, str | Path | Image.Image) or (isinstance(sources, np.ndarray) and sources.ndim == 3):
             sources = [sources]
         return list(self.stream(sources))
 
@@ -92,9 +90,7 @@ class Classifier:
             path=item.path,
             label=self.classes[best],
             probability=float(probabilities[best]),
-            probabilities={
-                name: float(value) for name, value in zip(self.classes, probabilities, strict=True)
-            },
+            probabilities={name: float(value) for name, value in zip(self.classes, probabilities, strict=True)},
             unfamiliar=False,
         )
 
@@ -164,9 +160,7 @@ def _prepare(source: Source, *, preprocessing: Preprocessing) -> _Prepared:
             return _Prepared(path, None, error.code, error.detail)
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8:
-            raise TypeError(
-                f"an array of {source.dtype}; expected uint8 (height, width, 3) with values 0-255"
-            )
+            raise TypeError(f"an array of {source.dtype}; expected uint8 (height, width, 3) with values 0-255")
         source = Image.fromarray(source)
     return _Prepared(None, to_pixels(source, preprocessing))
 

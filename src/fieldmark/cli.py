@@ -86,19 +86,13 @@ _KINDS: dict[str, Any] = {
 
 def _show(as_json: bool, result: Any, lines: list[str]) -> None:
     """Print a result on stdout: as one JSON object, or as lines for people."""
-    sys.stdout.write(
-        json.dumps(result, allow_nan=False) + "\n" if as_json else "".join(f"{line}\n" for line in lines)
-    )
+    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n" if as_json else "".join(f"{line}\n" for line in lines))
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one option for each field of Recipe, passed on as keyword arguments."""
     signature = inspect.signature(command, eval_str=True)
-    own = [
-        parameter
-        for parameter in signature.parameters.values()
-        if parameter.kind is not parameter.VAR_KEYWORD
-    ]
+    own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
     fields = [_recipe_parameter(field) for field in dataclasses.fields(Recipe)]
 
     @functools.wraps(command)
@@ -151,12 +145,8 @@ def train(
 @app.command()
 def predict(
     classifier: RunOrModel,
-    paths: Annotated[
-        list[str], typer.Argument(help="Images, folders, patterns in quotes, or - for paths on stdin.")
-    ],
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Also the folders inside of folders.")
-    ] = False,
+    paths: Annotated[list[str], typer.Argument(help="Images, folders, patterns in quotes, or - for paths on stdin.")],
+    recursive: Annotated[bool, typer.Option("--recursive", help="Also the folders inside of folders.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the answers as CSV.")] = False,
     strict: Strict = False,
     as_json: Json = False,

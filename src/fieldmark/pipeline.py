@@ -172,9 +172,7 @@ def evaluate(
     found = audit_images(images)
     with progress.stage("evaluate") as step:
         predictions = _predictions(found.dataset, file_answers(classifier, images, step))
-    numbers = split_metrics(
-        predictions.probabilities, predictions.labels, predictions.groups, predictions.classes
-    )
+    numbers = split_metrics(predictions.probabilities, predictions.labels, predictions.groups, predictions.classes)
     problems = [problem.to_json() for problem in found.dataset.problems]
     return {**numbers, "mistakes": mistakes(predictions), "problems": problems}
 
@@ -271,9 +269,7 @@ def _write_run(
         run.folder / "run.json",
         {
             "fieldmark": metadata.version("fieldmark"),
-            "command": shlex.join(["fieldmark", *sys.argv[1:]])
-            if sys.argv[0].endswith("fieldmark")
-            else None,
+            "command": shlex.join(["fieldmark", *sys.argv[1:]]) if sys.argv[0].endswith("fieldmark") else None,
             "root": str(found.dataset.root.absolute()),
             "network": recipe.network,
             "seed": recipe.seed,

@@ -196,7 +196,8 @@ def _stretch(image: Image.Image, size: tuple[int, int], resample: Image.Resampli
 def _crop(image: Image.Image, size: tuple[int, int], resample: Image.Resampling, box: Box) -> Image.Image:
     left, top, right, bottom = box
     scale = min((right - left) / size[0], (bottom - top) / size[1])
-    across, down = (right - left - size[0] * scale) / 2, (bottom - top - size[1] * scale) / 2
+    # Rounding may make the product larger by the last bit, and Pillow refuses a box beyond the image
+    across, down = max(0.0, right - left - size[0] * scale) / 2, max(0.0, bottom - top - size[1] * scale) / 2
     return image.resize(size, resample, box=(left + across, top + down, right - across, bottom - down))
 
 

@@ -54,13 +54,9 @@ class Recipe:
     batch_size: int | None = choice(None, "images of one step")
     learning_rate: float | None = choice(None, "step size of the optimizer")
     optimizer: str | None = choice(None, "the rule by which the weights follow their gradients")
-    schedule: str | None = choice(
-        None, "the learning rate over time; cosine falls to 0, after a short warm-up"
-    )
+    schedule: str | None = choice(None, "the learning rate over time; cosine falls to 0, after a short warm-up")
     weight_decay: float | None = choice(None, "decoupled decay of the weights a step, times learning rate")
-    until_accuracy: float | None = choice(
-        None, "stop after the epoch whose training accuracy reaches this", "0-1"
-    )
+    until_accuracy: float | None = choice(None, "stop after the epoch whose training accuracy reaches this", "0-1")
     keep: str = choice("last", "which epoch's weights are kept: the last, or the best on validation")
     class_weights: str = choice("none", "balanced: rare classes weigh more in the loss")
     validation_fraction: float = choice(
@@ -109,9 +105,7 @@ class Recipe:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(fields) - known)
         if unknown:
-            raise RecipeError(
-                f"recipe: unknown field {', '.join(unknown)}", hint="it was written by a newer Fieldmark"
-            )
+            raise RecipeError(f"recipe: unknown field {', '.join(unknown)}", hint="it was written by a newer Fieldmark")
         values = dict(fields)
         if values.get("channels") is not None:
             values["channels"] = tuple(values["channels"])

@@ -38,13 +38,13 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
-        with open(descriptor, "w+b") as file:
+        with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes private files; what we leave behind has the permissions of any other file
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
         temporary = None
         _sync_folder(path.parent)
     except OSError as error:
@@ -52,7 +52,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                Path(temporary).unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -75,9 +75,7 @@ def write_picture(path: Path, picture: Image.Image) -> None:
     """Write a picture whole; the suffix says the format. Raises OutputError, also for a suffix of no picture."""
     format_ = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(path.suffix.lower())
     if format_ is None:
-        raise OutputError(
-            f"{path}: the suffix says no format for a picture", hint="end the name in .png or .jpg"
-        )
+        raise OutputError(f"{path}: the suffix says no format for a picture", hint="end the name in .png or .jpg")
     with atomic_file(path) as file:
         picture.save(file, format=format_)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -26,27 +27,29 @@ from fieldmark.images.duplicates import (
 Bytes = np.ndarray
 
 
-def photo(seed: int, size: int = 96) -> Bytes:
+def photo(seed: int, size: int = 192) -> Bytes:
     """A smooth random picture with the coarse and fine structure of a photograph."""
     random = np.random.default_rng(seed)
-    layers = [
-        np.asarray(
-            Image.fromarray(random.integers(0, 256, (cells, cells, 3), dtype=np.uint8)).resize((size, size))
+    gray, color = (
+        np.average(
+            [resized(random.integers(0, 256, (n, n, channels), dtype=np.uint8), size) for n in (3, 6, 12, 24)],
+            axis=0,
+            weights=[5, 4, 3, 1],
         )
-        for cells in (3, 6, 12, 24, 48)
-    ]
-    return np.average(layers, axis=0, weights=[5, 4, 3, 2, 1]).astype(np.uint8)
+        for channels in (1, 3)
+    )
+    return (0.7 * gray + 0.3 * color).astype(np.uint8)
 
 
 def face(mouth: float, eyes: float) -> Bytes:
-    """A flat drawing: a yellow ball on white."""
-    image = Image.new("RGB", (160, 160), "white")
+    """A flat drawing: a yellow ball on white, drawn large and reduced, so that small changes show."""
+    image = Image.new("RGB", (640, 640), "white")
     draw = ImageDraw.Draw(image)
-    draw.ellipse((8, 8, 152, 152), fill="yellow", outline="black", width=3)
-    for x in (55, 105):
-        draw.ellipse((x - 9, 60 - eyes, x + 9, 60 + eyes), fill="black")
-    draw.arc((40, 90 - mouth, 120, 90 + mouth), 20, 160, fill="black", width=5)
-    return np.asarray(image)
+    draw.ellipse((32, 32, 608, 608), fill="yellow", outline="black", width=12)
+    for x in (220, 420):
+        draw.ellipse((x - 36, 240 - eyes, x + 36, 240 + eyes), fill="black")
+    draw.arc((160, 360 - mouth, 480, 360 + mouth), 20, 160, fill="black", width=20)
+    return np.asarray(image.reduce(4))
 
 
 def encoded(pixels: Bytes, **options: object) -> Bytes:
@@ -60,7 +63,8 @@ def turns(pixels: Bytes) -> list[Bytes]:
 
 
 def resized(pixels: Bytes, size: int) -> Bytes:
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+    image = Image.fromarray(pixels.squeeze()).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(size, size, -1)
 
 
 EDITS = {
@@ -70,11 +74,12 @@ EDITS = {
     "JPEG 90": lambda pixels: encoded(pixels, format="JPEG", quality=90),
     "JPEG 75": lambda pixels: encoded(pixels, format="JPEG", quality=75),
     "WebP": lambda pixels: encoded(pixels, format="WEBP", quality=90),
-    "half the size": lambda pixels: resized(pixels, 48),
+    "half the size": lambda pixels: resized(pixels, 96),
     "turned and JPEG 90": lambda pixels: encoded(np.rot90(pixels, 3), format="JPEG", quality=90),
 }
 
-PHOTOS = thumbnails(photo(seed) for seed in range(60))
+ORIGINALS = [photo(seed) for seed in range(60)]
+PHOTOS = thumbnails(ORIGINALS)
 
 
 def slow_thumbnail(pixels: Bytes) -> Bytes:
@@ -104,6 +109,7 @@ def test_thumbnails_of_no_images() -> None:
     assert thumbnails([]).shape == (0, 16, 16, 3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcde"), max_size=12))
 def test_exact_duplicates_are_all_places_of_repeated_hashes(hashes: list[str]) -> None:
     found = exact_duplicates(hashes)
@@ -129,9 +135,8 @@ def test_distance_is_relative_to_contrast() -> None:
 
 def test_invariants_never_exceed_the_distance_at_the_best_turn() -> None:
     close = np.clip(PHOTOS.astype(int) + np.random.default_rng(0).integers(-3, 4, PHOTOS.shape), 0, 255)
-    pairs = [(a, np.rot90(b)) for a, b in zip(PHOTOS, close, strict=True)] + list(
-        zip(PHOTOS[1:], PHOTOS, strict=False)
-    )
+    pairs = [(a, np.rot90(b)) for a, b in zip(PHOTOS, close, strict=True)]
+    pairs += itertools.pairwise(PHOTOS)
     for a, b in pairs:
         best = min(np.linalg.norm(turned.astype(float) - a) for turned in turns(b))
         assert np.linalg.norm(np.subtract(*invariants(np.stack([a, b])))) <= best * (1 + 1e-5)
@@ -141,45 +146,55 @@ def test_invariants_never_exceed_the_distance_at_the_best_turn() -> None:
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_every_copy_is_found_and_nothing_else(edit: str) -> None:
-    copies = thumbnails(EDITS[edit](photo(seed)) for seed in range(40))
+    copies = thumbnails(EDITS[edit](pixels) for pixels in ORIGINALS[:40])
     found = near_copies(np.concatenate([PHOTOS, copies]))
     assert [(i, j) for i, j, _ in found] == [(seed, 60 + seed) for seed in range(40)]
     assert all(0 <= apart < 0.1 for _, _, apart in found)
 
 
 def test_the_distance_of_a_pair_is_its_distance() -> None:
-    both = np.concatenate([PHOTOS, thumbnails([EDITS["JPEG 75"](photo(0))])])
+    both = np.concatenate([PHOTOS, thumbnails([EDITS["JPEG 75"](ORIGINALS[0])])])
     [(i, j, apart)] = near_copies(both)
     assert apart == pytest.approx(distance(both[i], both[j]), rel=1e-5)
     assert apart > 0
 
 
 def test_copies_of_copies_all_belong_together() -> None:
-    family = thumbnails(edit(photo(0)) for edit in EDITS.values())
+    family = thumbnails(edit(ORIGINALS[0]) for edit in EDITS.values())
     found = near_copies(np.concatenate([PHOTOS, family]))
     assert {row for i, j, _ in found for row in (i, j)} == {0, *range(60, 60 + len(EDITS))}
 
 
 def test_frames_of_an_animation_are_not_copies() -> None:
-    # Neighbours are closer to each other than a photograph is to its JPEG: only the missing gap tells.
-    frames = thumbnails(face(mouth=10 + 0.8 * step, eyes=6 + 0.25 * step) for step in range(50))
-    neighbours = [distance(a, b) for a, b in zip(frames, frames[1:], strict=False)]
+    # Neighbours are as close as a photograph is to its JPEG: that they are many, ever farther away, tells.
+    frames = thumbnails(face(mouth=40 + 2 * step, eyes=20 + step / 2) for step in range(60))
+    neighbours = [distance(a, b) for a, b in itertools.pairwise(frames)]
     assert np.median(neighbours) < 0.02
-    assert [pair for pair in near_copies(frames) if pair[2] > 0] == []
+    assert near_copies(frames) == []
 
 
-def test_a_gap_is_needed() -> None:
-    base = PHOTOS[0].astype(int)
+def lighter(picture: Bytes, levels: float) -> Bytes:
+    """A thumbnail that differs by so many levels root mean square."""
+    share = np.arange(768).reshape(16, 16, 3) % 16 < round(16 * (levels % 1) ** 2)
+    return (picture + int(levels) + share).astype(np.uint8)
 
-    def brighter(levels: float) -> Bytes:
-        # that many levels root mean square: raise a share of all values by one
-        raised = np.arange(768).reshape(16, 16, 3) % 16 < round(16 * (levels % 1) ** 2)
-        return (base + int(levels) + raised).astype(np.uint8)
 
-    copy, beside, far = brighter(0.5), brighter(1.75), brighter(0.5 * GAP * 1.2 + 1)
+def test_upright_copies_need_a_gap() -> None:
+    copy, beside, far = (lighter(PHOTOS[0], levels) for levels in (0.5, 2, 0.5 + 0.5 * GAP + 1))
     assert [pair[:2] for pair in near_copies(np.stack([PHOTOS[0], copy, far]))] == [(0, 1)]
     assert near_copies(np.stack([PHOTOS[0], copy, beside])) == []
-    assert near_copies(np.stack([PHOTOS[0], brighter(NOISE + 1)])) == []
+    assert near_copies(np.stack([PHOTOS[0], lighter(PHOTOS[0], NOISE + 1)])) == []
+
+
+def test_turned_copies_need_none() -> None:
+    copy, beside = np.rot90(lighter(PHOTOS[0], 0.5)), lighter(PHOTOS[0], 2)
+    assert [pair[:2] for pair in near_copies(np.stack([PHOTOS[0], copy, beside]))] == [(0, 1)]
+
+
+def test_a_symmetric_picture_is_as_good_as_upright() -> None:
+    symmetric = (PHOTOS[0] // 2 + PHOTOS[0][:, ::-1] // 2).astype(np.uint8)
+    copy, beside = lighter(symmetric, 0.5)[:, ::-1], lighter(symmetric, 2)
+    assert near_copies(np.stack([symmetric, copy, beside])) == []
 
 
 def test_nothing_is_claimed_of_plain_images() -> None:
@@ -190,9 +205,9 @@ def test_nothing_is_claimed_of_plain_images() -> None:
 
 
 def test_faint_images_must_agree_closely() -> None:
-    faint = (120 + (PHOTOS[:1].astype(int) - 128) // 12).astype(np.uint8)
-    other = faint + np.random.default_rng(0).integers(0, 3, faint.shape, dtype=np.uint8)
-    assert near_copies(np.concatenate([faint, other])) == []
+    faint = (120 + (PHOTOS[:1].astype(int) - 128) // 6).astype(np.uint8)
+    assert near_copies(np.concatenate([faint, lighter(faint[0], 0.75)[None]])) == []
+    assert len(near_copies(np.concatenate([PHOTOS[:1], lighter(PHOTOS[0], 0.75)[None]]))) == 1
     assert len(near_copies(np.concatenate([faint, faint[:, ::-1]]))) == 1
 
 
@@ -202,13 +217,22 @@ def test_many_equal_images_are_paired_with_the_first() -> None:
     assert found == [(5, row, 0.0) for row in range(6, 5 + len(equal))]
 
 
+def test_copies_among_many_images() -> None:
+    random = np.random.default_rng(0)
+    many = random.integers(0, 256, (1500, 4, 4, 3), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    noise = random.integers(0, 2, (300, 16, 16, 3), dtype=np.uint8)
+    copies = np.rot90(many[:300] // 2 * 2 + noise, axes=(1, 2))
+    found = near_copies(np.concatenate([many, copies]))
+    assert [(i, j) for i, j, _ in found] == [(row, 1500 + row) for row in range(300)]
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_images(count: int) -> None:
     assert near_copies(PHOTOS[:count]) == []
 
 
 def test_the_order_of_images_does_not_matter() -> None:
-    all_of_them = np.concatenate([PHOTOS, thumbnails(EDITS["JPEG 90"](photo(seed)) for seed in range(20))])
+    all_of_them = np.concatenate([PHOTOS, thumbnails(EDITS["JPEG 90"](pixels) for pixels in ORIGINALS[:20])])
     order = np.random.default_rng(1).permutation(len(all_of_them))
     again = {frozenset((int(order[i]), int(order[j]))) for i, j, _ in near_copies(all_of_them[order])}
     assert again == {frozenset((i, j)) for i, j, _ in near_copies(all_of_them)}
@@ -222,10 +246,8 @@ def test_every_turned_copy_of_rice_leaf_is_found(shared_data: Path) -> None:
     paths = sorted((shared_data / "rice-leaf/train/Bacterial").iterdir())
     found = near_copies(upright(paths))
     assert len(found) == 180  # 60 pictures, each there three times
-    assert sorted(i for i, j, _ in found) + sorted(j for i, j, _ in found) != []
     assert {row for pair in found for row in pair[:2]} == set(range(180))
 
 
 def test_no_frame_of_happy_or_sad_is_a_copy(shared_data: Path) -> None:
-    assert near_copies(upright(sorted((shared_data / "happy-or-sad").rglob("*.png"))[::2])) == []
-    assert near_copies(upright(sorted((shared_data / "happy-or-sad").rglob("*.png"))[:40])) == []
+    assert near_copies(upright(sorted((shared_data / "happy-or-sad").rglob("*.png")))) == []

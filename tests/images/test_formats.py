@@ -145,9 +145,7 @@ def test_reduced_decoding_of_large_jpeg_is_as_good_as_full(turn, fit, interpolat
 def test_large_jpeg_is_decoded_reduced_but_no_further_than_twice_the_size(monkeypatch):
     loaded = []
     to_srgb = formats.to_srgb
-    monkeypatch.setattr(
-        formats, "to_srgb", lambda image, *a, **k: loaded.append(image.size) or to_srgb(image, *a, **k)
-    )
+    monkeypatch.setattr(formats, "to_srgb", lambda image, *a, **k: loaded.append(image.size) or to_srgb(image, *a, **k))
     data = saved(scene(800, 400), "JPEG")
     decode(data, Preprocessing(50, 50))
     decode(data, Preprocessing(50, 40, fit="pad"))
@@ -206,9 +204,7 @@ def test_profile_is_found_in_every_container(format):
 
 def test_large_image_is_averaged_before_its_profile_is_applied():
     image = scene(640, 480)
-    data = saved(
-        Image.merge("RGB", [image.getchannel(c) for c in "GRB"]), "PNG", icc_profile=swapped_profile()
-    )
+    data = saved(Image.merge("RGB", [image.getchannel(c) for c in "GRB"]), "PNG", icc_profile=swapped_profile())
     preprocessing = Preprocessing(32, 24)
     difference = np.abs(decode(data, preprocessing).pixels.astype(int) - to_pixels(image, preprocessing))
     assert difference.mean() <= 2
@@ -225,6 +221,20 @@ def test_only_what_needs_it_is_converted_and_reduced():
     assert to_srgb(image, profile).size == (640, 480)
     image.putalpha(128)
     assert to_srgb(image, profile, enough=(64, 48)).size == (640, 480)
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 60), st.integers(1, 8))
+def test_boxes_stay_inside_their_image(width, height, block, turn):
+    new = max(1, width // block), max(1, height // block)
+    left, top, right, bottom = decoders.scaled_box((0.0, 0.0, float(width), float(height)), (width, height), new)
+    assert (left, top) == (0, 0)
+    assert new[0] - 1e-6 <= right <= new[0]
+    assert new[1] - 1e-6 <= bottom <= new[1]
+    box = decoders.turned_box((0.0, 0.0, width - 0.375, height - 0.75), (width, height), turn)
+    assert min(box) >= 0
+    assert (box[2] - box[0], box[3] - box[1]) == (
+        (width - 0.375, height - 0.75) if turn < 5 else (height - 0.75, width - 0.375)
+    )
 
 
 # ---- names
@@ -408,6 +418,16 @@ def test_uncompressed_image_without_its_last_bytes(name):
     assert {refusal(data[:-cut]) for cut in range(1, 60)} == {"truncated"}
 
 
+def test_structure_that_makes_no_sense():
+    data = sample("rgba.png")
+    place = data.index(b"IDAT")
+    assert refusal(data[:place] + b"\x01DAT" + data[place + 4 :]) == "corrupt"
+    assert refusal(before_scan(b"\xff\xe5\0\0")) == "corrupt"
+    assert refusal(sample("still.gif")[:25] + b";") == "corrupt"
+    avif = sample("lossy.avif")
+    assert refusal(avif[:32] + struct.pack(">L4s", 3, b"free") + avif[32:]) == "corrupt"
+
+
 def test_black_png_is_whole():
     for color, channels in ((0, 1), (2, 3), (4, 2), (6, 4)):
         black = np.zeros((HEIGHT, WIDTH, channels), np.uint8)
@@ -416,9 +436,7 @@ def test_black_png_is_whole():
     assert decode(saved(black, "PNG"), WHOLE).pixels.max() == 0
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 2}]
-)
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 2}])
 def test_jpeg_that_ends_early_with_an_end_mark(options):
     data = saved(scene(120, 90), "JPEG", **options)
     assert decode(data, SMALL).pixels.shape == (8, 8, 3)

@@ -107,9 +107,7 @@ def test_until_accuracy_stops(images: Images, tmp_path: Path) -> None:
     assert all(epoch.train_accuracy < 0.999 for epoch in history.epochs[:-1])
 
 
-def test_keep_best_restores_the_best_epoch(
-    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keep_best_restores_the_best_epoch(images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([(0.5, 0.6), (0.4, 0.9), (0.3, 0.7)])
     monkeypatch.setattr(fit_module, "validate", lambda step, images: next(answers))
     network, history = train(images, tmp_path, keep="best")

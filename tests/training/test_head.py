@@ -43,7 +43,9 @@ def test_groups_are_left_out_whole() -> None:
     """Features that name the group and not the class: seen through by groups only, so the penalty is strong."""
     groups = [f"g{number // 4}" for number in range(160)]
     labels = np.array([number // 4 % 2 for number in range(160)], dtype=np.int32)
-    embeddings = np.eye(40, dtype=np.float32)[np.arange(160) // 4] + RANDOM.normal(size=(160, 40)).astype(np.float32) / 50
+    embeddings = (
+        np.eye(40, dtype=np.float32)[np.arange(160) // 4] + RANDOM.normal(size=(160, 40)).astype(np.float32) / 50
+    )
     by_group = fit_head(embeddings, labels, groups)
     by_image = fit_head(embeddings, labels, [str(number) for number in range(160)])
     assert by_group.strength == STRENGTHS[0]

@@ -107,9 +107,7 @@ def accuracy_interval(correct: Correct, groups: Sequence[str]) -> tuple[float, f
     return *wilson(total / n * effective, effective), "wilson over groups"
 
 
-def cluster_bootstrap(
-    correct: Correct, groups: Sequence[str], *, seed: int = 0, samples: int = 2000
-) -> Interval:
+def cluster_bootstrap(correct: Correct, groups: Sequence[str], *, seed: int = 0, samples: int = 2000) -> Interval:
     """Return the 95 % percentile interval of accuracy when whole groups are drawn with replacement.
 
     The same whatever the order of the rows. (0, 1) where there is no image. For differences and other
@@ -126,9 +124,7 @@ def cluster_bootstrap(
     return float(low), float(high)
 
 
-def confusion_matrix(
-    labels: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], *, classes: int
-) -> Counts:
+def confusion_matrix(labels: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], *, classes: int) -> Counts:
     """Return counts (classes, classes): row = true class, column = answer."""
     pairs = labels.astype(np.int64) * classes + predicted
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes).astype(np.int64)

@@ -42,9 +42,7 @@ def most_confused(predictions: Predictions) -> list[dict[str, Any]]:
     """
     images = Counter(predictions.labels.tolist())
     wrong = (predictions.labels >= 0) & ~predictions.correct
-    pairs = Counter(
-        zip(predictions.labels[wrong].tolist(), predictions.predicted[wrong].tolist(), strict=True)
-    )
+    pairs = Counter(zip(predictions.labels[wrong].tolist(), predictions.predicted[wrong].tolist(), strict=True))
     return [
         {
             "label": predictions.classes[label],

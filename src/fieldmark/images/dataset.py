@@ -95,13 +95,7 @@ def write_csv(path: Path, dataset: Dataset) -> None:
     writer.writerow(COLUMNS)
     for row, name in enumerate(dataset.paths):
         width, height = dataset.sizes[row]
-        writer.writerow(
-            (
-                guard(name),
-                dataset.splits[row],
-                guard(dataset.classes[dataset.labels[row]]),
-                guard(dataset.groups[row]),
-            )
-            + (dataset.hashes[row], width, height, dataset.formats[row])
-        )
+        label, group = dataset.classes[dataset.labels[row]], dataset.groups[row]
+        told = (dataset.hashes[row], width, height, dataset.formats[row])
+        writer.writerow((guard(name), dataset.splits[row], guard(label), guard(group), *told))
     storage.write_text(path, text.getvalue())

@@ -88,7 +88,9 @@ def turned_box(box: Box, size: tuple[int, int], turn: int) -> Box:
 def scaled_box(box: Box, old: tuple[int, int], new: tuple[int, int]) -> Box:
     """Return `box` of an image of size `old` after it was resized to `new`."""
     across, down = new[0] / old[0], new[1] / old[1]
-    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
+    # Rounding may lead beyond the image by the last bit, which Pillow refuses
+    right, bottom = min(box[2] * across, float(new[0])), min(box[3] * down, float(new[1]))
+    return box[0] * across, box[1] * down, right, bottom
 
 
 def check_tiles(image: ImageFile) -> None:

@@ -23,7 +23,8 @@ def list_images(names: Iterable[str], *, recursive: bool = False) -> Iterator[st
         elif Path(name).is_dir():
             yield from _folder(name, recursive=recursive)
         elif glob.has_magic(name) and not os.path.lexists(name):
-            yield from sorted(glob.glob(name, recursive=True), key=natural_key) or [name]
+            # Not Path.glob: a pattern may be absolute and name several folders.
+            yield from sorted(glob.glob(name, recursive=True), key=natural_key) or [name]  # noqa: PTH207
         else:
             yield name
 

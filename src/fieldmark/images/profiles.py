@@ -11,9 +11,8 @@ import io
 
 from PIL import Image, ImageCms
 
+from fieldmark.images.containers import MAX_PROFILE_BYTES
 from fieldmark.preprocessing import eight_bit
-
-MAX_PROFILE_BYTES = 4 * 2**20  # printers' profiles take about 2 MB
 
 # the colour space a profile speaks of -> the mode whose values it explains
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
@@ -74,6 +73,4 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
     # Without its one-pixel cache, threads may share a transform (Little CMS manual, "Multithreading")
     flags = ImageCms.Flags.NOCACHE
     target = ImageCms.createProfile("sRGB")
-    return mode, ImageCms.ImageCmsTransform(
-        source, ImageCms.ImageCmsProfile(target), mode, "RGB", flags=flags
-    )
+    return mode, ImageCms.ImageCmsTransform(source, ImageCms.ImageCmsProfile(target), mode, "RGB", flags=flags)

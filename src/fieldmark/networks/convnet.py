@@ -26,9 +26,7 @@ class ConvNet(nn.Module):
     (torch.Size([2, 256]), torch.Size([2, 3]))
     """
 
-    def __init__(
-        self, image_size: tuple[int, int], outputs: int, channels: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, image_size: tuple[int, int], outputs: int, channels: tuple[int, ...] | None = None) -> None:
         super().__init__()
         channels = channels or CHANNELS
         self.stem = _stem(image_size, channels[0])

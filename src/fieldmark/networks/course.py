@@ -36,9 +36,7 @@ class Course(nn.Module):
     (3136, torch.Size([2, 1]))
     """
 
-    def __init__(
-        self, image_size: tuple[int, int], outputs: int, channels: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, image_size: tuple[int, int], outputs: int, channels: tuple[int, ...] | None = None) -> None:
         super().__init__()
         channels = channels or default_channels(image_size)
         height, width = (side_after(side, len(channels)) for side in image_size)

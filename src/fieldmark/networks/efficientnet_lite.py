@@ -95,9 +95,7 @@ class InvertedResidual(nn.Module):
     Sandler et al. 2018, arXiv:1801.04381.
     """
 
-    def __init__(
-        self, before: int, after: int, *, kernel: int, expansion: int, padding: Padding | None = None
-    ) -> None:
+    def __init__(self, before: int, after: int, *, kernel: int, expansion: int, padding: Padding | None = None) -> None:
         super().__init__()
         wide = before * expansion
         self.expand = _convolution(before, wide, kernel=1) if expansion > 1 else nn.Identity()

@@ -169,9 +169,7 @@ def _check_channels(name: str, entry: NetworkSpec, channels: tuple[int, ...] | N
         )
 
 
-def _check_image_size(
-    name: str, image_size: tuple[int, int], minimum: int, channels: tuple[int, ...] | None
-) -> None:
+def _check_image_size(name: str, image_size: tuple[int, int], minimum: int, channels: tuple[int, ...] | None) -> None:
     if min(image_size) >= minimum:
         return
     depth = f" with {len(channels)} blocks" if channels else ""

@@ -66,9 +66,7 @@ def _nothing_measured(contents: Contents, numbers: dict[str, Any]) -> list[Watch
     if contents.split is None:
         return [_watch("Nothing was measured: no split with known labels has predictions.", "confusion")]
     if contents.split == "train":
-        return [
-            _watch("The accuracy was measured on the images it learnt from, so it says little.", "confusion")
-        ]
+        return [_watch("The accuracy was measured on the images it learnt from, so it says little.", "confusion")]
     return []
 
 
@@ -80,9 +78,7 @@ def _leaks(contents: Contents, numbers: dict[str, Any]) -> list[Watch]:
     leaks = len(contents.audit.get("leaks", []))
     if not leaks:
         return []
-    images = _count(leaks, "image") + (
-        " outside of training belongs" if leaks == 1 else " outside of training belong"
-    )
+    images = _count(leaks, "image") + (" outside of training belongs" if leaks == 1 else " outside of training belong")
     return [_watch(f"{images} together with training images: the accuracy may be too good.", "dataset")]
 
 

@@ -19,11 +19,7 @@ SHOWN = 5  # paths named for each kind of finding; --json has them all
 
 def unusable(problems: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     """The problems of files that cannot be used; remarks on usable ones and on folders' clutter left out."""
-    return [
-        problem
-        for problem in problems
-        if not (PROBLEMS[problem["code"]].usable or problem["code"] in CLUTTER)
-    ]
+    return [problem for problem in problems if not (PROBLEMS[problem["code"]].usable or problem["code"] in CLUTTER)]
 
 
 def clean(text: str) -> str:
@@ -45,9 +41,7 @@ def audit_lines(found: dict[str, Any], *, brief: bool = False) -> list[str]:
     lines = [f"{found['images']} images of {len(found['classes'])} classes: {classes}"]
     for split, counts in found["splits"].items():
         lines.append(
-            f"  {split}: {sum(counts.values())} ("
-            + ", ".join(f"{clean(n)} {c}" for n, c in counts.items())
-            + ")"
+            f"  {split}: {sum(counts.values())} (" + ", ".join(f"{clean(n)} {c}" for n, c in counts.items()) + ")"
         )
     lines += [f"groups: {clean(found['groups']['meaning'])}"]
     lines += [f"note: {clean(remark)}" for remark in found["remarks"]]
@@ -71,11 +65,7 @@ def _problem_lines(problems: Sequence[dict[str, str]], shown: int) -> list[str]:
 
 def _listed(title: str, entries: Sequence[str]) -> list[str]:
     more = [f"    … and {len(entries) - SHOWN} more"] if len(entries) > SHOWN else []
-    return (
-        [f"{title} ({len(entries)}):", *(f"    {entry}" for entry in entries[:SHOWN]), *more]
-        if entries
-        else []
-    )
+    return [f"{title} ({len(entries)}):", *(f"    {entry}" for entry in entries[:SHOWN]), *more] if entries else []
 
 
 def accuracy_line(split: str, numbers: dict[str, Any]) -> str:
@@ -92,9 +82,7 @@ def run_lines(folder: Path) -> list[str]:
     """What a training reached, and where it is."""
     run = Run(folder)
     metrics, info = run.metrics, run.info
-    lines = [
-        accuracy_line(split, metrics[split]) for split in ("train", "validation", "test") if split in metrics
-    ]
+    lines = [accuracy_line(split, metrics[split]) for split in ("train", "validation", "test") if split in metrics]
     lines += [
         metrics["overfitting"]["sentence"],
         *(f"note: {note}" for note in (*info["notes"], *info["choices"])),
@@ -195,9 +183,7 @@ class _CsvLines:
         writer = csv.writer(text, lineterminator="\n")
         if self.header:
             names = [f"p:{name}" for name in self.classes]
-            writer.writerow(
-                [guard(name) for name in ("path", "label", "probability", *names, "unfamiliar", "problem")]
-            )
+            writer.writerow([guard(name) for name in ("path", "label", "probability", *names, "unfamiliar", "problem")])
             self.header = False
         probabilities = [prediction["probabilities"].get(name, "") for name in self.classes]
         cells = (prediction["path"], prediction["label"] or "", prediction["probability"], *probabilities)

@@ -14,9 +14,7 @@ def visible(text: str) -> str:
     >>> visible("photo\u202egpj.exe\n")
     'photo\\u202egpj.exe\\n'
     """
-    return "".join(
-        _written_out(letter) if unicodedata.category(letter) in _INVISIBLE else letter for letter in text
-    )
+    return "".join(_written_out(letter) if unicodedata.category(letter) in _INVISIBLE else letter for letter in text)
 
 
 def shorten(name: str, length: int = NAME_LENGTH) -> str:

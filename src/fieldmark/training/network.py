@@ -40,7 +40,9 @@ def make_network(
     allowed = {(2, classes)} | ({(2, 1)} if classes == 2 else set())
     if shape not in allowed:
         raise RecipeError(
-            f"{recipe.network} answers two images with shape {shape}; expected logits {(2, classes)} for {classes} classes"
+            f"{recipe.network} answers two images with shape {shape}; "
+            f"expected logits {(2, classes)} for {classes} classes",
+            hint="let its last layer have one output a class, and no softmax behind it",
         )
     return own
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import cross_entropy, softplus
 
 from fieldmark.networks.deployed import scaled
 from fieldmark.preprocessing import Pixels, Preprocessing
@@ -54,7 +54,9 @@ class Loss:
     def sum(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The sum over images of logits (n, outputs) and labels (n,), each times its class's weight."""
         if logits.shape[1] == 1:
-            losses = binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction="none")
+            # The same as binary_cross_entropy_with_logits, which subtracts a logit from nearly itself: of a loss
+            # of 5e-7 it is 6 % off in float32, and so is its gradient.
+            losses = softplus(logits[:, 0] * (1 - 2 * labels))
         else:
             losses = cross_entropy(logits, labels.long(), reduction="none")
         if self.class_weights is not None:
