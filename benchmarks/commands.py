@@ -78,14 +78,10 @@ def main() -> None:
             arguments = ["train", data, "--out", f"warm-{number}", "--seed", str(number + 1)]
             rows[f"train, again with seed {number + 1}"] = measure(arguments, folder, cache)
         rows["predict, one image"] = measure(["predict", "cold-0", image], folder, cache, runs=5)
-        rows["predict, 256 images"] = measure(
-            ["predict", "cold-0", data / "validation", "--recursive"], folder, cache
-        )
+        rows["predict, 256 images"] = measure(["predict", "cold-0", data / "validation", "--recursive"], folder, cache)
         rows["evaluate, 256 images"] = measure(["evaluate", "cold-0", data / "validation"], folder, cache)
         rows["audit, cold cache"] = measure(["audit", data], folder, Path(name) / "audit-cache")
-        rows["audit, 100,000 small files"] = measure(
-            ["audit", many_small_images(folder, 100_000)], folder, cache
-        )
+        rows["audit, 100,000 small files"] = measure(["audit", many_small_images(folder, 100_000)], folder, cache)
         rows["train course, 150 px, 1 epoch"] = measure(
             ["train", data, "--network", "course", "--image-size", "150", "--epochs", "1", "--out", "course"],
             folder,
@@ -95,16 +91,11 @@ def main() -> None:
             ["train", data, "--network", "convnet", "--epochs", "1", "--out", "convnet"], folder, cache
         )
         accuracy = {
-            f"{kind}-{number}": json.loads((folder / f"{kind}-{number}" / "metrics.json").read_text())[
-                "validation"
-            ]
+            f"{kind}-{number}": json.loads((folder / f"{kind}-{number}" / "metrics.json").read_text())["validation"]
             for kind in ("cold", "warm")
             for number in range(3)
         }
-    right = {
-        run: f"{round(numbers['accuracy'] * numbers['n'])}/{numbers['n']}"
-        for run, numbers in accuracy.items()
-    }
+    right = {run: f"{round(numbers['accuracy'] * numbers['n'])}/{numbers['n']}" for run, numbers in accuracy.items()}
     write_results("commands", {"hardware": hardware(), "commands": rows, "validation": right})
     for command, row in rows.items():
         print(f"{command:<34} {row['seconds']:>8.2f} s {row['peak_mb']:>7} MB")

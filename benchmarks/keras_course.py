@@ -58,6 +58,22 @@ def course_weights(seed: int, image_size: int, channels: tuple[int, ...] = CHANN
     return weights
 
 
+def torch_layout(weights: Weights) -> Weights:
+    """The same weights in the order and layout of `fieldmark.networks.course.Course.parameters()`."""
+    arranged, channels = [], 0
+    for weight in weights:
+        if weight.ndim == 4:  # (row, column, in, out) to (out, in, row, column)
+            weight, channels = weight.transpose(3, 2, 0, 1), weight.shape[-1]
+        elif weight.ndim == 2 and channels:  # flattened as (row, column, channel), in torch as (channel, row, column)
+            side = round((len(weight) / channels) ** 0.5)
+            weight = weight.reshape(side, side, channels, -1).transpose(3, 2, 0, 1).reshape(weight.shape[1], -1)
+            channels = 0
+        elif weight.ndim == 2:
+            weight = weight.T
+        arranged.append(np.ascontiguousarray(weight))
+    return arranged
+
+
 def blobs(seed: int, count: int, image_size: int, *, noise: int) -> Images:
     """One soft bright blob on black in the left half (target 0) or the right half (1), and noise from 0 to `noise`."""
     generator = np.random.default_rng(seed)

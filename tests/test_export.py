@@ -158,3 +158,13 @@ def test_paths_arrays_and_pictures_are_answered_alike(exported: tuple[torch.nn.M
     assert classifier.predict(tmp_path / "a.png")[0] == answers[0]
     with pytest.raises(TypeError, match="expected uint8"):
         classifier.predict(np.zeros((4, 4, 3), np.float32))
+
+
+@pytest.mark.parametrize("name", ["turned_6.jpg", "profile.png", "gray16.png", "palette_transparent.png"])
+def test_an_open_picture_is_answered_as_its_file(exported: tuple[torch.nn.Module, Path], name: str) -> None:
+    classifier = load(exported[1])
+    file = Path(__file__).parent / "images" / "files" / name
+    with Image.open(file) as picture:
+        (opened,) = classifier.predict(picture)
+    (named,) = classifier.predict(file)
+    assert opened.probabilities == pytest.approx(named.probabilities, abs=1e-3)

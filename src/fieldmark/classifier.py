@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fieldmark.errors import ImageError, ModelFileError
 from fieldmark.evaluation.predictions import answers
 from fieldmark.images import formats
+from fieldmark.images.profiles import to_srgb
 from fieldmark.images.scan import printable
 from fieldmark.images.threads import ordered_map
 from fieldmark.preprocessing import Pixels, Preprocessing, to_pixels
@@ -161,8 +162,10 @@ def _prepare(source: Source, *, preprocessing: Preprocessing) -> _Prepared:
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8:
             raise TypeError(f"an array of {source.dtype}; expected uint8 (height, width, 3) with values 0-255")
-        source = Image.fromarray(source)
-    return _Prepared(None, to_pixels(source, preprocessing))
+        return _Prepared(None, to_pixels(Image.fromarray(source), preprocessing))
+    # An open picture says of itself what its file says: which side is up, and what its colours mean.
+    upright = ImageOps.exif_transpose(to_srgb(source, source.info.get("icc_profile") or b""))
+    return _Prepared(None, to_pixels(upright, preprocessing))
 
 
 def _session(path: Path, content: bytes, threads: int | None) -> Any:

@@ -186,6 +186,17 @@ def test_upright_copies_need_a_gap() -> None:
     assert near_copies(np.stack([PHOTOS[0], lighter(PHOTOS[0], NOISE + 1)])) == []
 
 
+def test_both_pictures_must_claim_a_pair() -> None:
+    # 0.3 from the first to the second, 1.7 on to the third: wide enough seen from the first, not from the second.
+    step = np.arange(768).reshape(16, 16, 3)
+    second = PHOTOS[0] + (step % 11 == 0)
+    third = second + np.where(step % 11 == 0, 5, step % 11 < 8)
+    images = np.stack([PHOTOS[0], second, third]).astype(np.uint8)
+    apart = [np.sqrt(np.mean((images[i].astype(float) - images[j]) ** 2)) for i, j in [(0, 1), (1, 2), (0, 2)]]
+    assert apart[1] < GAP * apart[0] < apart[2]
+    assert near_copies(images) == []
+
+
 def test_turned_copies_need_none() -> None:
     copy, beside = np.rot90(lighter(PHOTOS[0], 0.5)), lighter(PHOTOS[0], 2)
     assert [pair[:2] for pair in near_copies(np.stack([PHOTOS[0], copy, beside]))] == [(0, 1)]
@@ -209,6 +220,18 @@ def test_faint_images_must_agree_closely() -> None:
     assert near_copies(np.concatenate([faint, lighter(faint[0], 0.75)[None]])) == []
     assert len(near_copies(np.concatenate([PHOTOS[:1], lighter(PHOTOS[0], 0.75)[None]]))) == 1
     assert len(near_copies(np.concatenate([faint, faint[:, ::-1]]))) == 1
+
+
+def test_frames_of_a_still_scene_are_not_copies() -> None:
+    # More than are looked at, all within the noise: nobody knows where they end.
+    noise = np.random.default_rng(0).integers(0, 2, (3 * NEIGHBOURS, 16, 16, 3), dtype=np.uint8)
+    assert near_copies(PHOTOS[0] // 2 * 2 + noise) == []
+    assert len(near_copies(PHOTOS[0] // 2 * 2 + noise[:5])) == 10
+
+
+def test_pairs_are_sorted() -> None:
+    images = np.stack([PHOTOS[0], PHOTOS[1], PHOTOS[1], lighter(PHOTOS[0], 0.5)])
+    assert [pair[:2] for pair in near_copies(images)] == [(0, 3), (1, 2)]
 
 
 def test_many_equal_images_are_paired_with_the_first() -> None:

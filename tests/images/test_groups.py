@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from fieldmark.errors import DatasetError
 from fieldmark.images.duplicates import thumbnails
-from fieldmark.images.groups import GROUP_RULES, Groups, find_groups, nearest_agreement
+from fieldmark.images.groups import GROUP_RULES, Evidence, Groups, find_groups, nearest_agreement
 
 Bytes = np.ndarray
 
@@ -106,6 +106,35 @@ def test_days_are_groups_only_where_the_images_say_so() -> None:
     assert find(paths, scenes(range(len(paths)))).rule == "none"
 
 
+@pytest.mark.parametrize(
+    ("evidence", "convincing"),
+    [
+        (Evidence(100, 40, 10, 9), True),  # a third of the way from chance to certainty
+        (Evidence(100, 12, 2, 2), True),  # little, but six times chance
+        (Evidence(4000, 1300, 1000, 750), False),  # sure, but weak: the light of a day
+        (Evidence(4, 3, 1, 0.75), False),  # strong, but few: luck
+        (Evidence(10, 0, 5, 2.5), False),
+        (Evidence(0, 0, 0, 0), False),
+    ],
+)
+def test_evidence_must_be_strong_and_sure(evidence: Evidence, convincing: bool) -> None:
+    assert evidence.convincing is convincing
+
+
+def test_images_outside_of_the_rule_are_no_group() -> None:
+    paths, numbers = dataset(NAMINGS["sequence"])
+    mixed = np.random.default_rng(0).permutation(numbers).tolist()
+    images = np.concatenate([scenes(mixed), scenes([50] * 180)])
+    paths += [f"{('cat', 'dog')[row % 2]}/IMG_{row:03}.jpg" for row in range(180)]
+    assert find(paths, images).rule == "none"
+
+
+def test_an_original_without_copies_is_named_by_its_content() -> None:
+    paths, numbers = dataset(NAMINGS["copy"])
+    images = np.concatenate([scenes(numbers), scenes([50])])
+    assert find([*paths, "cat/lonely.jpg"], images).names[-1] == f"image:{contents(images)[-1]}"
+
+
 def test_few_groups_are_no_rule() -> None:
     paths, numbers = dataset(NAMINGS["sequence"], sequences=3, frames=20)
     assert find(paths, scenes(numbers)).rule == "none"
@@ -158,14 +187,17 @@ def test_the_same_name_in_train_and_validation(leaks: bool) -> None:
     assert groups.names[0] == ("a/clip0" if leaks else "train/a/clip0")
 
 
-def test_order_does_not_matter() -> None:
+def test_order_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fieldmark.images.groups.IMAGES_LOOKED_AT", 40)  # fewer than there are
     paths, numbers = dataset(NAMINGS["sequence"], sequences=20)
-    images = scenes(numbers, change=45)
+    images = scenes(numbers, change=70)
     order = np.random.default_rng(0).permutation(len(paths))
     shuffled = find([paths[row] for row in order], images[order])
     straight = find(paths, images)
     assert shuffled.names == tuple(straight.names[row] for row in order)
     assert shuffled.meaning == straight.meaning
+    assert straight.rule == "sequence"
+    assert "for 100 %" not in straight.meaning
 
 
 def test_new_files_and_new_names_leave_the_names_of_groups() -> None:
@@ -183,7 +215,7 @@ def test_new_files_and_new_names_leave_the_names_of_groups() -> None:
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [
-        (r"/(?P<group>\w+?)\d_(\d)", ["tom", "tom", "rex"]),  # the group called "group"
+        (r"(\w+)/(?P<group>\w+?)\d_", ["tom", "tom", "rex"]),  # the group called "group"
         (r"([a-z]+)\d_(\d)", ["tom", "tom", "rex"]),  # the first group
         (r"\w+/[a-z]+", ["cat/tom", "cat/tom", "dog/rex"]),  # all of it
         (r"^[^/]+", ["cat", "cat", "dog"]),  # folders too
@@ -231,6 +263,22 @@ def test_identical_files_and_near_copies_are_always_joined() -> None:
         assert "2 groups of 2 images" in groups.meaning
     smallest = min(contents(images)[1], contents(images)[4])
     assert groups.names[1] == f"image:{smallest}"
+
+
+def test_identical_files_are_joined_however_plain_they_are() -> None:
+    blank = np.full((3, 16, 16, 3), 255, dtype=np.uint8)
+    groups = find_groups(["a/1.jpg", "a/2.jpg", "a/3.jpg"], ["x", "x", "y"], ["a"] * 3, blank)
+    assert groups.names == ("image:x", "image:x", "image:y")
+    named = find_groups(["a/tom1", "a/rex1", "a/max1"], ["x", "x", "y"], ["a"] * 3, blank, group_by=r"\w+1")
+    assert partition(named.names) == {frozenset({0, 1}), frozenset({2})}
+
+
+def test_a_name_from_file_names_goes_before_one_from_content() -> None:
+    paths, numbers = dataset(NAMINGS["sequence"])
+    images = np.concatenate([scenes(numbers), scenes([99])])
+    images[-1] = np.rot90(images[0])
+    names = find([path.replace("cat", "zebra") for path in [*paths, "dog/holiday.jpg"]], images).names
+    assert names[0] == names[-1] == "zebra/horse00"
 
 
 def test_a_copy_joins_two_sequences_under_the_smaller_name() -> None:
@@ -304,6 +352,6 @@ def test_happy_or_sad_is_four_animations(shared_data: Path) -> None:
 
 
 def test_rice_leaf_is_copies_under_names_that_mislead(shared_data: Path) -> None:
-    groups = real(shared_data / "rice-leaf/train", "*.jp*g")
+    groups = real(shared_data / "rice-leaf/train", "*.[jJ]*")
     assert (groups.rule, groups.count, groups.sequences) == ("none", 180, 0)
     assert {groups.names.count(name) for name in groups.names} == {3}

@@ -151,7 +151,7 @@ def test_reproduce_explains_the_recipe(run):
     change(run / "recipe.json", later_field=3)
     data = resolve_reproduce(context_of(run))
     fields = {row["name"]: row for row in data["recipe"]}
-    assert fields["batch_size"]["meaning"] == "images a step"
+    assert fields["batch_size"]["meaning"] == "images of one step"
     assert fields["later_field"] == {"name": "later_field", "value": 3, "unit": "", "meaning": ""}
     assert data["facts"]["Seed"] == 7
 

@@ -110,9 +110,7 @@ def _convert(preprocessing: Preprocessing, path: Path) -> None:
         from fieldmark.networks import efficientnet_lite
     except ImportError as error:
         raise missing_extra("converting the pretrained backbone (once)", error) from error
-    network = efficientnet_lite.folded(
-        efficientnet_lite.pretrained((preprocessing.height, preprocessing.width))
-    )
+    network = efficientnet_lite.folded(efficientnet_lite.pretrained((preprocessing.height, preprocessing.width)))
     graph = export.backbone_graph(network, preprocessing)
     storage.write_bytes(path, graph.SerializeToString(deterministic=True))
 

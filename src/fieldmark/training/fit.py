@@ -46,9 +46,7 @@ def fit(
     Raises TrainingError when the loss is no longer a finite number.
     """
     step = make_step(network, preprocessing, _loss(images, choices), choices.batch_size)
-    optimizer = OPTIMIZERS[choices.optimizer](
-        network.parameters(), choices.learning_rate, choices.weight_decay
-    )
+    optimizer = OPTIMIZERS[choices.optimizer](network.parameters(), choices.learning_rate, choices.weight_decay)
     history: list[Epoch] = []
     best: tuple[Epoch, dict[str, torch.Tensor]] | None = None
     interrupted = False
@@ -114,9 +112,7 @@ def validate(step: Step, images: Images) -> tuple[float | None, float | None]:
     return loss / len(rows), correct / len(rows)
 
 
-def _batches(
-    images: Images, choices: StepChoices, epoch: int
-) -> Iterator[tuple[Pixels, npt.NDArray[np.int32]]]:
+def _batches(images: Images, choices: StepChoices, epoch: int) -> Iterator[tuple[Pixels, npt.NDArray[np.int32]]]:
     """The epoch's batches of pixels and labels, made ready in a thread while the last one is trained on."""
     keys = content_keys(images.dataset)
     labels = images.dataset.labels
@@ -160,11 +156,7 @@ def _schedule(choices: StepChoices, images: Images, epoch: int, done: int) -> fl
         return 1.0
     steps = steps_of(images, choices)
     share = ((epoch - 1) * steps + done + 1) / (choices.epochs * steps)
-    return (
-        share / WARM_UP
-        if share < WARM_UP
-        else 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
-    )
+    return share / WARM_UP if share < WARM_UP else 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
 
 
 def _is_better(row: Epoch, best: tuple[Epoch, dict[str, torch.Tensor]] | None) -> bool:

@@ -17,9 +17,7 @@ from fieldmark.preprocessing import Pixels, Preprocessing
 from fieldmark.recipe import Recipe
 
 
-def make_network(
-    own: nn.Module | None, recipe: Recipe, preprocessing: Preprocessing, *, classes: int
-) -> nn.Module:
+def make_network(own: nn.Module | None, recipe: Recipe, preprocessing: Preprocessing, *, classes: int) -> nn.Module:
     """A network of NETWORKS for this many classes, or the caller's own after a look at its answer's shape.
 
     Raises RecipeError if an own network does not answer float32 (batch, classes), or (batch, 1) for two classes.
@@ -59,9 +57,7 @@ def limited_threads(threads: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def network_answers(
-    network: nn.Module, preprocessing: Preprocessing, pixels: Pixels
-) -> npt.NDArray[np.float32]:
+def network_answers(network: nn.Module, preprocessing: Preprocessing, pixels: Pixels) -> npt.NDArray[np.float32]:
     """Probabilities float32 (n, classes) of the network itself, in evaluation mode, for a few images."""
     deployed = Deployed(network, preprocessing).eval()
     with torch.no_grad():

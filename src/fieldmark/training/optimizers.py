@@ -27,9 +27,7 @@ Rule = Callable[[Tensors, Tensors, list[Tensors], float, int], None]
 Builder = Callable[[Iterable[nn.Parameter], float, float], torch.optim.Optimizer]
 
 
-def rmsprop(
-    weights: Tensors, gradients: Tensors, kept: list[Tensors], learning_rate: float, step: int
-) -> None:
+def rmsprop(weights: Tensors, gradients: Tensors, kept: list[Tensors], learning_rate: float, step: int) -> None:
     """RMSprop: rho 0.9, epsilon inside the square root, no momentum, not centred.
 
     velocity = rho * velocity + (1 - rho) * gradient²
@@ -109,8 +107,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             if not weights:
                 continue
             group["steps"] += 1
-            if group["weight_decay"]:
-                kernels = [weight for weight in weights if weight.dim() > 1]
+            kernels = [weight for weight in weights if weight.dim() > 1]
+            if group["weight_decay"] and kernels:
                 torch._foreach_mul_(kernels, 1 - group["lr"] * group["weight_decay"])
             kept = [[self._kept(weight, name) for weight in weights] for name in self.keeps]
             self.rule(weights, [weight.grad for weight in weights], kept, group["lr"], group["steps"])

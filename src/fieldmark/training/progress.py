@@ -55,9 +55,7 @@ class Progress:
             TimeRemainingColumn(),
         )
         drawn = 0.0
-        with Bars(
-            *columns, console=self._console, transient=True, refresh_per_second=REDRAWS_PER_SECOND
-        ) as bars:
+        with Bars(*columns, console=self._console, transient=True, refresh_per_second=REDRAWS_PER_SECOND) as bars:
             task = bars.add_task(name, total=None)
 
             def step(done: int, total: int) -> None:

@@ -121,9 +121,7 @@ class Step:
                 correct += _correct(logits, targets)
         return loss, correct
 
-    def _answers(
-        self, pixels: Pixels, labels: Labels, micro_batch: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _answers(self, pixels: Pixels, labels: Labels, micro_batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         dtype = next(self.network.parameters()).dtype
         for start in range(0, len(labels), micro_batch):
             span = slice(start, start + micro_batch)

@@ -1,0 +1,206 @@
+"""Images a second of the course's network, Fieldmark and Keras in turns on this machine, and their losses side by side.
+
+    python benchmarks/course_against_keras.py [--turns 6] [--steps 3] [--data DIR/horses-or-humans/train]
+
+One process a side, both kept; while one works the other waits. Both start from the same weights and train on the same
+batches, so that the turns also show how closely the losses follow each other. Keras gets an environment of its own
+under benchmarks/.environments (downloaded on the first run, about 2 GB), or that of FIELDMARK_KERAS_PYTHON.
+Needs Linux. Let nothing else run meanwhile; about five minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import statistics
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras_course
+from hardware import hardware, write_results
+
+HERE = Path(__file__).parent
+ENVIRONMENT = HERE / ".environments" / "keras"
+PACKAGES = ("keras==3.15.1", "tensorflow==2.21.0", "pillow>=12")
+WARM_UP_STEPS = 2
+
+
+@dataclass
+class Side:
+    """One contender: its process, and what it has answered."""
+
+    name: str
+    process: subprocess.Popen[str]
+    versions: dict[str, str] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
+    images_per_second: list[float] = field(default_factory=list)  # of each turn, without the warm-up
+    peak_bytes: int = 0
+
+    def read(self) -> dict[str, Any]:
+        """The next line it answers; SystemExit if it has died."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended with exit code {self.process.wait()}; its messages are above")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def train(self, steps: int) -> float:
+        """Let it train some steps; returns their seconds."""
+        assert self.process.stdin is not None
+        print(steps, file=self.process.stdin, flush=True)
+        answer = self.read()
+        self.losses += answer["losses"]
+        self.peak_bytes = answer["peak_bytes"]
+        return float(answer["seconds"])
+
+
+def main() -> None:
+    """Compare, print the table and write the results."""
+    options = keras_course.parser(__doc__)
+    options.add_argument("--turns", type=int, default=6)
+    options.add_argument("--steps", type=int, default=3, help="steps of one side in one turn")
+    options.add_argument("--side", action="store_true", help=argparse.SUPPRESS)
+    arguments = options.parse_args()
+    if arguments.side:
+        answer_for_fieldmark(arguments)
+        return
+    machine = hardware()
+    sides = [start(name, command, arguments) for name, command in commands().items()]
+    try:
+        take_turns(sides, arguments)
+    finally:
+        for side in sides:
+            side.process.kill()
+    results = {**summary(*sides, arguments), "hardware": machine}
+    write_results("course_against_keras", results)
+    print(table(results))
+
+
+def commands() -> dict[str, list[str]]:
+    """How to start each side."""
+    return {
+        "fieldmark": [sys.executable, str(HERE / "course_against_keras.py"), "--side"],
+        "keras": [str(keras_python()), str(HERE / "keras_course.py")],
+    }
+
+
+def keras_python() -> Path:
+    """The interpreter of Keras's environment, made with pip if there is none."""
+    if given := os.environ.get("FIELDMARK_KERAS_PYTHON"):
+        return Path(given)
+    python = ENVIRONMENT / "bin" / "python"
+    # Written last, so that an installation that was cut off is made again.
+    finished = ENVIRONMENT / "finished"
+    if not finished.exists():
+        print(f"installing {', '.join(PACKAGES)} into {ENVIRONMENT}", file=sys.stderr)
+        venv.create(ENVIRONMENT, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        finished.touch()
+    return python
+
+
+def start(name: str, command: list[str], arguments: argparse.Namespace) -> Side:
+    """Start one side and wait until it is ready."""
+    common = [
+        f"--batch-size={arguments.batch_size}",
+        f"--image-size={arguments.image_size}",
+        f"--seed={arguments.seed}",
+    ]
+    if arguments.data:
+        common.append(f"--data={arguments.data}")
+    process = subprocess.Popen([*command, *common], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    side = Side(name, process)
+    side.versions = side.read()
+    return side
+
+
+def take_turns(sides: list[Side], arguments: argparse.Namespace) -> None:
+    """A warm-up, then the turns; who begins changes every turn."""
+    for side in sides:
+        side.train(WARM_UP_STEPS)
+    for turn in range(arguments.turns):
+        for side in sides if turn % 2 == 0 else reversed(sides):
+            side.images_per_second.append(arguments.steps * arguments.batch_size / side.train(arguments.steps))
+        print(turn + 1, *(f"{side.name} {side.images_per_second[-1]:.1f}" for side in sides), file=sys.stderr)
+
+
+def summary(fieldmark: Side, keras: Side, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Everything worth keeping."""
+    ratios = [a / b for a, b in zip(fieldmark.images_per_second, keras.images_per_second, strict=True)]
+    differences = [abs(a - b) / b for a, b in zip(fieldmark.losses, keras.losses, strict=True)]
+    return {
+        "what": f"course network, {arguments.image_size} px, batch {arguments.batch_size}, training steps",
+        "images": arguments.data.name if arguments.data else "generated",
+        "turns": arguments.turns,
+        "steps_a_turn": arguments.steps,
+        "versions": {**fieldmark.versions, **keras.versions},
+        "images_per_second": {side.name: spread(side.images_per_second) for side in (fieldmark, keras)},
+        "ratio": spread(ratios),
+        "peak_bytes": {side.name: side.peak_bytes for side in (fieldmark, keras)},
+        "losses": {side.name: side.losses for side in (fieldmark, keras)},
+        "steps_within_1e-3": next((n for n, d in enumerate(differences) if d > 1e-3), len(differences)),
+        "largest_relative_difference": max(differences),
+    }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, least and greatest."""
+    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results as lines to read."""
+    lines = [f"{results['what']}, {results['hardware']['processor']}, {results['hardware']['cores']} cores"]
+    for name, rate in results["images_per_second"].items():
+        memory = results["peak_bytes"][name] / 2**20
+        rates = f"{rate['median']:6.1f} images/s ({rate['least']:.1f}-{rate['greatest']:.1f})"
+        lines.append(f"{name:<10} {rates}  peak {memory:,.0f} MiB")
+    ratio = results["ratio"]
+    lines.append(
+        f"{'ratio':<10} {ratio['median']:6.2f} ({ratio['least']:.2f}-{ratio['greatest']:.2f}), "
+        f"{results['turns']} turns of {results['steps_a_turn']} steps"
+    )
+    steps = len(results["losses"]["keras"])
+    lines.append(
+        f"losses within 1e-3 of Keras for {results['steps_within_1e-3']} of {steps} steps, "
+        f"largest relative difference {results['largest_relative_difference']:.1e}"
+    )
+    return "\n".join(lines)
+
+
+def answer_for_fieldmark(arguments: argparse.Namespace) -> None:
+    """Be Fieldmark's side: build the network from the common weights and answer until stdin ends."""
+    import torch
+
+    from fieldmark.networks.table import build
+    from fieldmark.preprocessing import Preprocessing
+    from fieldmark.training.optimizers import OPTIMIZERS
+    from fieldmark.training.step import Loss, make_step
+
+    size = arguments.image_size
+    network = build("course", (size, size), outputs=1, channels=keras_course.CHANNELS)
+    weights = keras_course.torch_layout(keras_course.course_weights(arguments.seed, size))
+    with torch.no_grad():
+        for parameter, weight in zip(network.parameters(), weights, strict=True):
+            parameter.copy_(torch.from_numpy(weight))
+    step = make_step(network, Preprocessing(width=size, height=size), Loss(), arguments.batch_size)
+    optimizer = OPTIMIZERS["rmsprop"](network.parameters(), keras_course.LEARNING_RATE, 0.0)
+
+    def train_once(batch: keras_course.Images) -> float:
+        return step.train(optimizer, batch.pixels, batch.targets)[0] / len(batch.targets)
+
+    stream = keras_course.batches(keras_course.chosen_images(arguments), arguments.batch_size, arguments.seed)
+    keras_course.answer(
+        train_once, stream, {"fieldmark": importlib.metadata.version("fieldmark"), "torch": torch.__version__}
+    )
+
+
+if __name__ == "__main__":
+    main()

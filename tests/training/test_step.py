@@ -1,0 +1,202 @@
+"""A step in micro-batches is the step of the whole batch, and the same whatever the threads do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from fieldmark.networks.table import build
+from fieldmark.preprocessing import Preprocessing
+from fieldmark.training.optimizers import OPTIMIZERS
+from fieldmark.training.step import (
+    CACHE_BYTES,
+    Loss,
+    Step,
+    images_in_cache,
+    last_level_cache_bytes,
+    make_step,
+    micro_batch_size,
+)
+
+SIZE = 40  # pixels
+PREPROCESSING = Preprocessing(width=SIZE, height=SIZE, mean=10.0, deviation=50.0)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def images(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    generator = np.random.default_rng(3)
+    pixels = generator.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+    return pixels, generator.integers(0, 2, count).astype(np.int32)
+
+
+def step_of(network: nn.Module, micro_batch: int | None, loss: Loss | None = None) -> Step:
+    return dataclasses.replace(make_step(network, PREPROCESSING, loss or Loss(), 13), micro_batch=micro_batch)
+
+
+def gradients(
+    network: nn.Module, micro_batch: int | None, loss: Loss | None = None
+) -> tuple[float, int, list[torch.Tensor]]:
+    """Loss, number right and all gradients of one step whose learning rate is 0."""
+    optimizer = OPTIMIZERS["sgd"](network.parameters(), 0.0, 0.0)
+    summed, correct = step_of(network, micro_batch, loss).train(optimizer, *images(13))
+    return summed, correct, [weight.grad for weight in network.parameters() if weight.grad is not None]
+
+
+def expected(network: nn.Module, loss: Loss) -> tuple[float, list[torch.Tensor]]:
+    """Loss and gradients of the batch's mean loss, as a textbook would compute them."""
+    pixels, labels = images(13)
+    logits = network((torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 10.0) / 50.0)
+    if logits.shape[1] == 1:
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    targets = torch.from_numpy(labels).long()
+    weights = torch.tensor(loss.class_weights or (1.0, 1.0))
+    losses = weights[targets] * cross_entropy(logits, targets, reduction="none")
+    return losses.sum().item(), list(torch.autograd.grad(losses.mean(), list(network.parameters())))
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("loss", [Loss(), Loss((0.5, 3.0))])
+@pytest.mark.parametrize("micro_batch", [None, 1, 3, 13])
+def test_micro_batches_add_up_to_the_whole(micro_batch: int | None, loss: Loss, outputs: int) -> None:
+    network = build("course", (SIZE, SIZE), outputs=outputs)
+    summed, _, found = gradients(network, micro_batch, loss)
+    expected_sum, expected_gradients = expected(network, loss)
+    assert summed == pytest.approx(expected_sum, rel=1e-5)
+    for gradient, wanted in zip(found, expected_gradients, strict=True):
+        assert (gradient - wanted).norm() <= 1e-5 * wanted.norm()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_same_bits_in_every_run() -> None:
+    network = build("course", (SIZE, SIZE), outputs=1)
+    first, again = gradients(network, 2), gradients(network, 2)
+    assert first[:2] == again[:2]
+    assert all(torch.equal(a, b) for a, b in zip(first[2], again[2], strict=True))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_torch_keeps_the_callers_threads() -> None:
+    step = step_of(build("course", (SIZE, SIZE), outputs=1), 2)
+    step.evaluate(*images(13))
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("name", ["course", "convnet"])
+def test_evaluation_is_the_networks_answer_for_each_image(name: str) -> None:
+    network = build(name, (SIZE, SIZE), outputs=2)
+    step = dataclasses.replace(step_of(network, None), micro_batch_evaluation=3)
+    summed, correct = step.evaluate(*images(13))
+    pixels, labels = images(13)
+    with torch.no_grad():
+        logits = network.eval()((torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 10.0) / 50.0)
+    targets = torch.from_numpy(labels).long()
+    assert summed == pytest.approx(cross_entropy(logits, targets, reduction="sum").item(), rel=1e-5)
+    assert correct == int((logits.argmax(dim=1) == targets).sum())
+
+
+def test_one_output_counts_as_right_by_its_sign() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 1))
+    nn.init.zeros_(network[1].weight)
+    nn.init.constant_(network[1].bias, 4.0)
+    _, correct = step_of(network, 2).evaluate(*images(13))
+    assert correct == int(images(13)[1].sum())
+
+
+@pytest.mark.parametrize("logit", [-15.0, 15.0])
+def test_small_losses_are_exact(logit: float) -> None:
+    """binary_cross_entropy_with_logits is several per cent off here, in the loss and in its gradient."""
+    logits = torch.tensor([[logit]], requires_grad=True)
+    loss = Loss().sum(logits, torch.tensor([logit > 0], dtype=torch.int32))
+    loss.backward()
+    assert loss.item() == pytest.approx(np.log1p(np.exp(-15.0)), rel=1e-5)
+    assert abs(logits.grad.item()) == pytest.approx(1 / (1 + np.exp(15.0)), rel=1e-5)
+
+
+def test_an_unused_parameter_is_no_obstacle() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used = nn.Linear(3 * SIZE * SIZE, 2)
+            self.unused = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x.flatten(1))
+
+    network = Network()
+    network.used.bias.requires_grad_(False)
+    _, _, found = gradients(network, 3)
+    assert len(found) == 3
+    assert found[1].abs().sum() == 0
+
+
+class MinusMean(nn.Module):
+    """Looks at the whole batch without being called BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * (x - x.mean(dim=0)).flatten(1)[:, :2]
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        build("convnet", (SIZE, SIZE), outputs=1),
+        nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 2), nn.Dropout(0.01)),
+        MinusMean(),
+    ],
+    ids=["BatchNorm", "dropout", "statistics of its own"],
+)
+def test_networks_that_look_at_the_batch_get_it_whole(network: nn.Module) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    random_state = torch.get_rng_state()
+    assert micro_batch_size(network, PREPROCESSING.shape, batch_size=8) is None
+    assert network.training
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_micro_batches_of_the_course_fit_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build("course", (300, 300), outputs=1)
+    shape = Preprocessing(width=300, height=300).shape
+    # The first pooling: 298 x 298 x 16 floats in, 149 x 149 x 16 out.
+    widest = 4 * 16 * (298 * 298 + 149 * 149)
+    cache = 20 * 2**20
+    monkeypatch.setattr("fieldmark.training.step.last_level_cache_bytes", lambda: cache)
+    assert images_in_cache(network, shape) == cache // widest == 2
+    assert images_in_cache(network, shape, threads=2) == 1
+    assert images_in_cache(network, shape, threads=64) == 1
+    monkeypatch.setattr("fieldmark.training.step.last_level_cache_bytes", lambda: 2**40)
+    assert images_in_cache(network, shape) == CACHE_BYTES // widest
+
+
+def test_every_thread_gets_some_images_of_a_small_batch() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
+    assert micro_batch_size(network, (4, 4, 3), batch_size=32, threads=4) == 8
+
+
+def test_the_cache_is_read_where_the_system_tells_it(tmp_path: Path) -> None:
+    for index, size in enumerate(["48K", "2048K", "36864K", "odd"]):
+        (tmp_path / f"index{index}").mkdir()
+        (tmp_path / f"index{index}" / "size").write_text(size + "\n")
+    assert last_level_cache_bytes(tmp_path) == 36 * 2**20
+    assert last_level_cache_bytes(tmp_path / "absent") == CACHE_BYTES
