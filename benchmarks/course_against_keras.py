@@ -1,17 +1,19 @@
 """Images a second of the course's network, Fieldmark and Keras in turns on this machine, and their losses side by side.
 
     python benchmarks/course_against_keras.py [--turns 6] [--steps 3] [--data DIR/horses-or-humans/train]
+    python benchmarks/course_against_keras.py --follow --data DIR/horses-or-humans/train
 
 One process a side, both kept; while one works the other waits. Both start from the same weights and train on the same
-batches, so that the turns also show how closely the losses follow each other. Keras gets an environment of its own
-under benchmarks/.environments (downloaded on the first run, about 2 GB), or that of FIELDMARK_KERAS_PYTHON.
-Needs Linux. Let nothing else run meanwhile; about five minutes.
+batches. Keras gets an environment of its own under benchmarks/.environments (made on the first run, about 2 GB), or
+the interpreter that FIELDMARK_KERAS_PYTHON names. Let nothing else run meanwhile; a few minutes. Linux only.
+
+The second form trains on the photographs that Keras was recorded with (record_keras_losses.py), in float32 and, which
+takes minutes, in float64.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
 import statistics
@@ -28,6 +30,7 @@ from hardware import hardware, write_results
 HERE = Path(__file__).parent
 ENVIRONMENT = HERE / ".environments" / "keras"
 PACKAGES = ("keras==3.15.1", "tensorflow==2.21.0", "pillow>=12")
+RECORDED = HERE.parent / "tests" / "golden" / "keras_course_losses.json"
 WARM_UP_STEPS = 2
 
 
@@ -66,11 +69,15 @@ def main() -> None:
     options = keras_course.parser(__doc__)
     options.add_argument("--turns", type=int, default=6)
     options.add_argument("--steps", type=int, default=3, help="steps of one side in one turn")
+    options.add_argument(
+        "--follow", action="store_true", help="only compare losses with the recorded ones; needs --data"
+    )
     options.add_argument("--side", action="store_true", help=argparse.SUPPRESS)
     arguments = options.parse_args()
     if arguments.side:
-        answer_for_fieldmark(arguments)
-        return
+        return answer_for_fieldmark(arguments)
+    if arguments.follow:
+        return follow(arguments.data)
     machine = hardware()
     sides = [start(name, command, arguments) for name, command in commands().items()]
     try:
@@ -145,7 +152,7 @@ def summary(fieldmark: Side, keras: Side, arguments: argparse.Namespace) -> dict
         "ratio": spread(ratios),
         "peak_bytes": {side.name: side.peak_bytes for side in (fieldmark, keras)},
         "losses": {side.name: side.losses for side in (fieldmark, keras)},
-        "steps_within_1e-3": next((n for n, d in enumerate(differences) if d > 1e-3), len(differences)),
+        "steps_within_1e-3": steps_within(differences),
         "largest_relative_difference": max(differences),
     }
 
@@ -176,7 +183,16 @@ def table(results: dict[str, Any]) -> str:
 
 
 def answer_for_fieldmark(arguments: argparse.Namespace) -> None:
-    """Be Fieldmark's side: build the network from the common weights and answer until stdin ends."""
+    """Be Fieldmark's side: answer until stdin ends."""
+    import torch
+
+    train_once = fieldmark_training(arguments.image_size, arguments.batch_size, arguments.seed, "float32")
+    stream = keras_course.batches(keras_course.chosen_images(arguments), arguments.batch_size, arguments.seed)
+    keras_course.answer(train_once, stream, {"torch": torch.__version__})
+
+
+def fieldmark_training(size: int, batch_size: int, seed: int, floats: str) -> keras_course.TrainOnce:
+    """One training step from the common first weights: a batch in, its mean loss before the step out."""
     import torch
 
     from fieldmark.networks.table import build
@@ -184,22 +200,36 @@ def answer_for_fieldmark(arguments: argparse.Namespace) -> None:
     from fieldmark.training.optimizers import OPTIMIZERS
     from fieldmark.training.step import Loss, make_step
 
-    size = arguments.image_size
     network = build("course", (size, size), outputs=1, channels=keras_course.CHANNELS)
-    weights = keras_course.torch_layout(keras_course.course_weights(arguments.seed, size))
+    weights = keras_course.torch_layout(keras_course.course_weights(seed, size))
     with torch.no_grad():
         for parameter, weight in zip(network.parameters(), weights, strict=True):
             parameter.copy_(torch.from_numpy(weight))
-    step = make_step(network, Preprocessing(width=size, height=size), Loss(), arguments.batch_size)
+    network.to({"float32": torch.float32, "float64": torch.float64}[floats])
+    step = make_step(network, Preprocessing(width=size, height=size), Loss(), batch_size)
     optimizer = OPTIMIZERS["rmsprop"](network.parameters(), keras_course.LEARNING_RATE, 0.0)
+    return lambda batch: step.train(optimizer, batch.pixels, batch.targets)[0] / batch_size
 
-    def train_once(batch: keras_course.Images) -> float:
-        return step.train(optimizer, batch.pixels, batch.targets)[0] / len(batch.targets)
 
-    stream = keras_course.batches(keras_course.chosen_images(arguments), arguments.batch_size, arguments.seed)
-    keras_course.answer(
-        train_once, stream, {"fieldmark": importlib.metadata.version("fieldmark"), "torch": torch.__version__}
-    )
+def follow(folder: Path) -> None:
+    """Train on the photographs that Keras was recorded with, and say how far our losses are from its."""
+    for name, case in json.loads(RECORDED.read_text())["cases"].items():
+        if case["noise"] is not None:
+            continue
+        images = keras_course.folder_images(folder, case["image_size"])
+        stream = keras_course.batches(images, case["batch_size"], case["seed"])
+        train_once = fieldmark_training(case["image_size"], case["batch_size"], case["seed"], case["floats"])
+        losses = [train_once(next(stream)) for _ in case["losses"]]
+        differences = [abs(ours - theirs) / theirs for ours, theirs in zip(losses, case["losses"], strict=True)]
+        print(f"{name}: {steps_within(differences)} of {len(losses)} steps within 1e-3 of Keras,", end=" ")
+        print(f"largest relative difference {max(differences):.1e}")
+        if "keras_against_itself" in case:
+            print(f"  (Keras against itself: {steps_within(case['keras_against_itself'])} steps)")
+
+
+def steps_within(differences: list[float]) -> int:
+    """How many steps pass before the losses differ by more than 1e-3."""
+    return next((step for step, difference in enumerate(differences) if difference > 1e-3), len(differences))
 
 
 if __name__ == "__main__":

@@ -306,8 +306,4 @@ def _sizes(names: Names) -> str:
     if not sizes:
         return "no group of two or more images"
     few, many = min(sizes), max(sizes)
-    return (
-        f"{len(sizes)} groups of {few} images"
-        if few == many
-        else f"{len(sizes)} groups of {few} to {many} images"
-    )
+    return f"{len(sizes)} groups of {few} images" if few == many else f"{len(sizes)} groups of {few} to {many} images"

@@ -50,9 +50,7 @@ def choose_validation(
     (10, 'horse01')
     """
     if not 0 < fraction < 1:
-        raise RecipeError(
-            f"a validation share of {fraction}", hint="give a number between 0 and 1, such as 0.2"
-        )
+        raise RecipeError(f"a validation share of {fraction}", hint="give a number between 0 and 1, such as 0.2")
     members: dict[int, Counter[str]] = defaultdict(Counter)
     for group, label in zip(groups, labels.tolist(), strict=True):
         members[label][group] += 1
