@@ -16,7 +16,7 @@ PACKAGE = Path(fieldmark.__file__).parent
 # Bottom to top; names on one floor do not know each other. docs/design and README draw the same floors.
 FLOORS = [
     {"errors"},
-    {"storage", "preprocessing", "recipe"},
+    {"storage", "preprocessing", "recipe", "runtime"},
     {"images", "networks", "evaluation"},
     {"runs", "export", "classifier"},
     {"training"},

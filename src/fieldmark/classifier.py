@@ -22,6 +22,7 @@ from fieldmark.images.profiles import to_srgb
 from fieldmark.images.scan import printable
 from fieldmark.images.threads import ordered_map
 from fieldmark.preprocessing import Pixels, Preprocessing, to_pixels
+from fieldmark.runtime import open_session
 
 SEAL = b"fieldmark_sha256\x12\x40"  # key, then the protobuf tag and length of the 64 characters that follow
 BATCH = 16  # images a call of ONNX Runtime: more is not faster on a CPU and holds more memory
@@ -169,14 +170,8 @@ def _prepare(source: Source, *, preprocessing: Preprocessing) -> _Prepared:
 
 
 def _session(path: Path, content: bytes, threads: int | None) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if threads:
-        options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return open_session(content, threads=threads)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         raise ModelFileError(f"{path}: ONNX Runtime cannot load it: {error}") from error
 

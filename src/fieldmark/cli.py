@@ -10,6 +10,7 @@ import functools
 import inspect
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -254,20 +255,22 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Draw a dataset of happy and sad faces with a few planted faults, audit it, and train on it."""
-    from fieldmark import pipeline
+    from fieldmark import pipeline, storage
     from fieldmark.images.demo import draw_demo
     from fieldmark.report import text
-    from fieldmark.runs import next_folder
     from fieldmark.training.progress import Progress
 
     progress = Progress(quiet=quiet)
     faces = out / "faces"
     if not faces.exists():
-        draw_demo(faces)
+        # Under another name until it is whole, so that an interrupted drawing is not taken for the dataset.
+        unfinished = Path(tempfile.mkdtemp(prefix=".faces-", dir=storage.make_folder(out)))
+        draw_demo(unfinished)
+        unfinished.rename(faces)
     progress.line(f"the demo dataset: {faces}")
     run = pipeline.train(
         faces,
-        out=next_folder("faces", out / "runs"),
+        parent=out / "runs",
         progress=progress,
         on_audit=lambda found: progress.lines(text.audit_lines(found.to_json())),
     )

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from fieldmark import storage
 from fieldmark.errors import ExportError, missing_extra
 from fieldmark.preprocessing import Preprocessing
+from fieldmark.runtime import open_session
 
 if TYPE_CHECKING:  # both cost a second to import, and the pretrained path needs no torch here
     import onnx
@@ -109,13 +110,10 @@ def weights_sha256(model: onnx.ModelProto) -> str:
 
 def head_answers(path: Path, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Probabilities float32 (n, classes) that the exported file's head gives for embeddings (n, d)."""
-    import onnxruntime
-
     onnx = _onnx()
     extractor = onnx.utils.Extractor(onnx.load(path))
     head = extractor.extract_model([EMBEDDING], [PROBABILITIES]).SerializeToString()
-    session = onnxruntime.InferenceSession(head, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run([PROBABILITIES], {EMBEDDING: embeddings})[0])
+    return np.asarray(open_session(head).run([PROBABILITIES], {EMBEDDING: embeddings})[0])
 
 
 def check(network: npt.NDArray[np.float32], exported: npt.NDArray[np.float32]) -> None:

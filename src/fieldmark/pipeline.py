@@ -28,12 +28,19 @@ from fieldmark.evaluation.metrics import overfitting, split_metrics
 from fieldmark.evaluation.mistakes import mistakes
 from fieldmark.evaluation.predictions import Predictions, write_csv
 from fieldmark.images.audit import Audit, audit_images
-from fieldmark.images.cache import DEFAULT_LIMIT_BYTES
+from fieldmark.images.cache import DEFAULT_LIMIT_BYTES, cache_folder, limit_cache
 from fieldmark.images.dataset import SPLITS, Dataset
 from fieldmark.images.dataset import write_csv as write_dataset
 from fieldmark.images.read import Images, read
 from fieldmark.images.samples import sample_grid
-from fieldmark.images.scan import printable, require_classes, scan, split_folders
+from fieldmark.images.scan import (
+    printable,
+    require_trainable,
+    require_two_classes,
+    scan,
+    split_folders,
+    without_empty_classes,
+)
 from fieldmark.images.split import choose_validation
 from fieldmark.networks.table import spec
 from fieldmark.preprocessing import Preprocessing
@@ -57,6 +64,7 @@ def train(
     *,
     validation: str | Path | None = None,
     out: str | Path | None = None,
+    parent: str | Path = "runs",
     network: str | nn.Module = Recipe.network,
     cache_limit_bytes: int = DEFAULT_LIMIT_BYTES,
     progress: Progress | None = None,
@@ -66,7 +74,8 @@ def train(
     """Train a classifier on a folder of folders of images; return its run folder.
 
     `directory` holds one sub-directory per class, or `train/` and `validation/` [and `test/`] that do; without a
-    validation split, one is made: stratified, seeded, whole groups together. `network` is a name of NETWORKS, or
+    validation split, one is made: stratified, seeded, whole groups together. The run's folder is `out`, or the
+    next free `<directory>-<n>` in `parent`. `network` is a name of NETWORKS, or
     a `torch.nn.Module` that maps float32 (batch, 3, height, width), pixels / 255, to logits (batch, classes), or
     (batch, 1) for two classes. `choices` are fields of `Recipe`. Ctrl-C keeps what was learnt as a valid run.
 
@@ -87,20 +96,20 @@ def train(
     # 1) Names only: which images there are, of which class and split.
     with progress.stage("scan"):
         dataset = scan(Path(directory), validation=Path(validation) if validation is not None else None)
-        require_classes(dataset)
-    run = runs.create(Path(directory), Path(out) if out is not None else None)
+        require_two_classes(dataset)
+    run = runs.create(Path(directory), Path(out) if out is not None else None, parent=Path(parent))
     with _removed_if_unfinished(run):
         # 2) Every file is opened once; what cannot be used becomes a problem row.
         with progress.stage("read") as step:
             images = read(dataset, preprocessing, cache_limit_bytes=cache_limit_bytes, on_progress=step)
-            require_classes(images.dataset)
+            images = dataclasses.replace(images, dataset=without_empty_classes(images.dataset))
+            require_trainable(images.dataset)
         # 3) Groups, the split, and all that is worth knowing before training.
         with progress.stage("audit"):
             audit = split_audited(audit_images(images, group_by=recipe.group_by), recipe)
             images = dataclasses.replace(images, dataset=audit.dataset)
         on_audit(audit)
         # 4) Learn: a head on the pretrained backbone, or a whole network from scratch.
-        storage.make_folder(run.folder / "checkpoints")
         learn = _way_to_learn(own, recipe)
         learnt = learn(images, recipe, preprocessing, folder=run.folder, progress=progress)
         # 5) The file that is deployed, checked against what was learnt.
@@ -114,6 +123,7 @@ def train(
         _write_run(run, audit, recipe, learnt, weights=weights, seconds=seconds)
         with progress.stage("report"):
             render_report(run.folder)
+    limit_cache(cache_folder(), cache_limit_bytes)  # embeddings were added since the images were read
     return run
 
 
@@ -141,6 +151,7 @@ def audit(
         dataset = scan(Path(directory), validation=Path(validation) if validation is not None else None)
     with progress.stage("read") as step:
         images = read(dataset, preprocessing or Preprocessing(), on_progress=step)
+        images = dataclasses.replace(images, dataset=without_empty_classes(images.dataset))
     with progress.stage("audit"):
         return audit_images(images, group_by=group_by)
 
@@ -174,7 +185,8 @@ def evaluate(
         predictions = _predictions(found.dataset, file_answers(classifier, images, step))
     numbers = split_metrics(predictions.probabilities, predictions.labels, predictions.groups, predictions.classes)
     problems = [problem.to_json() for problem in found.dataset.problems]
-    return {**numbers, "mistakes": mistakes(predictions), "problems": problems}
+    remarks = list(found.remarks)
+    return {**numbers, "mistakes": mistakes(predictions), "problems": problems, "remarks": remarks}
 
 
 def _way_to_learn(own: nn.Module | None, recipe: Recipe) -> Callable[..., Learnt]:
@@ -279,7 +291,7 @@ def _write_run(
             "versions": _versions(),
             "hardware": _hardware(),
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "notes": list(learnt.notes),
+            "notes": [*learnt.notes, *found.remarks],
             "choices": list(learnt.choices),
             "interrupted": learnt.interrupted,
         },

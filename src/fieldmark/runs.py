@@ -65,8 +65,8 @@ class Run:
         return content
 
 
-def create(dataset: Path, out: Path | None = None) -> Run:
-    """Create the folder of a new run: `out`, or the next free `runs/<dataset>-<n>`.
+def create(dataset: Path, out: Path | None = None, *, parent: Path = Path("runs")) -> Run:
+    """Create the folder of a new run: `out`, or the next free `<dataset>-<n>` in `parent`.
 
     Raises OutputError if `out` holds something already, or the place cannot be written.
 
@@ -75,14 +75,29 @@ def create(dataset: Path, out: Path | None = None) -> Run:
     ['runs/photos-1', 'runs/photos-2']
     """
     if out is None:
-        return Run(next_folder(dataset.absolute().name, Path("runs")))
+        return Run(_next_folder(dataset.absolute().name, parent))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: exists already; a run is never overwritten", hint="choose another --out")
-    return Run(storage.make_folder(out))
+        raise _exists(out)
+    storage.make_folder(out)
+    _claim(out)
+    return Run(out)
 
 
-def next_folder(name: str, parent: Path) -> Path:
-    """Make and return the next free folder `<name>-<n>` in `parent`. Raises OutputError."""
+def _claim(folder: Path) -> None:
+    """Make the run's first entry; of two processes that found the folder empty, one fails."""
+    try:
+        (folder / "checkpoints").mkdir()
+    except FileExistsError as error:
+        raise _exists(folder) from error
+    except OSError as error:
+        raise storage.cannot_write(folder, error) from error
+
+
+def _exists(folder: Path) -> OutputError:
+    return OutputError(f"{folder}: exists already; a run is never overwritten", hint="choose another --out")
+
+
+def _next_folder(name: str, parent: Path) -> Path:
     name = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._") or "run"
     storage.make_folder(parent)
     number = 1
@@ -95,4 +110,5 @@ def next_folder(name: str, parent: Path) -> Path:
         except OSError as error:
             raise storage.cannot_write(folder, error) from error
         else:
+            _claim(folder)
             return folder

@@ -255,9 +255,7 @@ def animated_gif() -> bytes:
 
 SAMPLES: dict[str, Sample] = {
     "baseline.jpg": Sample(lambda: saved(picture(), "JPEG", quality=95), picture, "JPEG", True),
-    "progressive.jpg": Sample(
-        lambda: saved(picture(), "JPEG", quality=95, progressive=True), picture, "JPEG", True
-    ),
+    "progressive.jpg": Sample(lambda: saved(picture(), "JPEG", quality=95, progressive=True), picture, "JPEG", True),
     "gray.jpg": Sample(lambda: saved(gray(), "JPEG", quality=95), lambda: in_gray(gray()), "JPEG", True),
     "cmyk.jpg": Sample(
         lambda: saved(Image.fromarray(cmyk(), "CMYK"), "JPEG", quality=97),
@@ -308,9 +306,7 @@ SAMPLES: dict[str, Sample] = {
     ),
     "interlaced.png": Sample(lambda: interlaced_png(picture()), picture, "PNG"),
     "profile.png": Sample(
-        lambda: png(
-            rows_of(swapped()), 8, 2, before=chunk(b"iCCP", b"x\0\0" + zlib.compress(swapped_profile()))
-        ),
+        lambda: png(rows_of(swapped()), 8, 2, before=chunk(b"iCCP", b"x\0\0" + zlib.compress(swapped_profile()))),
         picture,
         "PNG",
     ),
@@ -356,15 +352,9 @@ SAMPLES: dict[str, Sample] = {
     "two_pages.tif": Sample(lambda: animated("TIFF", compression="tiff_deflate"), picture, "TIFF"),
     "big.tif": Sample(lambda: saved(picture(), "TIFF", big_tiff=True), picture, "TIFF"),
     "gray16.tif": Sample(lambda: tiff(gray16(), [16], 1), lambda: in_gray(gray16() / 257), "TIFF"),
-    "gray16_motorola.tif": Sample(
-        lambda: tiff(gray16(), [16], 1, order=">"), lambda: in_gray(gray16() / 257), "TIFF"
-    ),
-    "gray16_inverted.tif": Sample(
-        lambda: tiff(gray16(), [16], 0), lambda: in_gray(255 - gray16() / 257), "TIFF"
-    ),
-    "gray12.tif": Sample(
-        lambda: tiff(twelve_bits(), [12], 1), lambda: in_gray((gray16() >> 4) / 4095 * 255), "TIFF"
-    ),
+    "gray16_motorola.tif": Sample(lambda: tiff(gray16(), [16], 1, order=">"), lambda: in_gray(gray16() / 257), "TIFF"),
+    "gray16_inverted.tif": Sample(lambda: tiff(gray16(), [16], 0), lambda: in_gray(255 - gray16() / 257), "TIFF"),
+    "gray12.tif": Sample(lambda: tiff(twelve_bits(), [12], 1), lambda: in_gray((gray16() >> 4) / 4095 * 255), "TIFF"),
     "rgb16.tif": Sample(lambda: tiff(rgb16(), [16, 16, 16], 2), lambda: rgb16() / 257, "TIFF"),
     "cmyk.tif": Sample(lambda: tiff(cmyk(), [8] * 4, 5), lambda: from_cmyk(cmyk()), "TIFF"),
     "float.tif": Sample(
@@ -372,9 +362,7 @@ SAMPLES: dict[str, Sample] = {
         lambda: in_gray(gray16() / 257),
         "TIFF",
     ),
-    "lossy.avif": Sample(
-        lambda: saved(picture(), "AVIF", quality=95, subsampling="4:4:4"), picture, "AVIF", True
-    ),
+    "lossy.avif": Sample(lambda: saved(picture(), "AVIF", quality=95, subsampling="4:4:4"), picture, "AVIF", True),
     "transparent.avif": Sample(
         lambda: saved(np.dstack([picture(), alpha()]), "AVIF", quality=98, subsampling="4:4:4"),
         lambda: on_white(picture(), alpha()),

@@ -99,9 +99,7 @@ def test_seed_epoch_and_key_each_change_the_images():
 def test_no_draw_is_repeated():
     """1000 neighbouring keys, 3 epochs, 4 seeds: no image has the same draws twice, or those of another."""
     keys = np.arange(1000, dtype=np.uint64)
-    tables = [
-        np.stack(list(draw(keys, seed=seed, epoch=epoch).values())) for seed in range(4) for epoch in range(3)
-    ]
+    tables = [np.stack(list(draw(keys, seed=seed, epoch=epoch).values())) for seed in range(4) for epoch in range(3)]
     every = np.concatenate(tables, axis=1)  # (kinds of change, keys × epochs × seeds)
     assert len(np.unique(every, axis=1).T) == 12_000
     # Kind by kind too: equal numbers would be a sign that one stream runs behind another.
@@ -125,9 +123,7 @@ def test_draws_are_uniform_and_unrelated():
 
 def test_seeds_of_any_size_are_taken():
     images, keys = batch()
-    results = [
-        augment(images, keys, name="standard", seed=seed, epoch=0) for seed in (-1, 0, 2**63, 2**64 - 2)
-    ]
+    results = [augment(images, keys, name="standard", seed=seed, epoch=0) for seed in (-1, 0, 2**63, 2**64 - 2)]
     assert len({result.tobytes() for result in results}) == 4
 
 
@@ -185,9 +181,7 @@ def only(monkeypatch):
 
 
 def test_colours_stay_within_their_limits(only):
-    changed = only(np.full((500, 4, 4, 3), 128, np.uint8), brightness=1.3, gains=1.3, contrast=1.5).astype(
-        int
-    )
+    changed = only(np.full((500, 4, 4, 3), 128, np.uint8), brightness=1.3, gains=1.3, contrast=1.5).astype(int)
     darkest, lightest = 1.5 * (128 / 1.69 - 127.5) + 127.5, 255
     assert darkest - 1 <= changed.min() < darkest + 20
     assert lightest - 20 < changed.max()

@@ -99,7 +99,9 @@ def test_epoch_order_is_a_permutation_of_its_rows(photos: Path) -> None:
 def test_the_source_is_never_changed(photos: Path) -> None:
     def state() -> dict[str, tuple[str, int]]:
         files = sorted(photos.rglob("*"))
-        return {str(f): (hashlib.sha256(f.read_bytes()).hexdigest(), f.stat().st_mtime_ns) for f in files if f.is_file()}
+        return {
+            str(f): (hashlib.sha256(f.read_bytes()).hexdigest(), f.stat().st_mtime_ns) for f in files if f.is_file()
+        }
 
     before = state()
     seen(flow_from_directory(photos, target_size=(4, 4)))

@@ -110,9 +110,9 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(OutputError, match="cannot write") as caught,
-        RowStore(tmp_path / "file" / "cache", DTYPE).writer(),
+        RowStore(tmp_path / "file" / "cache", DTYPE).writer() as writer,
     ):
-        pass
+        writer.add("a", row(1))
     assert "FIELDMARK_CACHE_DIR" in caught.value.hint
 
 
@@ -131,3 +131,25 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     left = RowStore(tmp_path / "x", DTYPE)
     assert left.find("a") is not None
     assert left.find("b") is None
+
+
+def test_a_held_shard_outlives_its_removal(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, DTYPE)
+    write(store, a=1)
+    other = RowStore(tmp_path, DTYPE)
+    assert len(other.hold(["a"])) == 1
+    assert len(limit_cache(tmp_path, 0)) == 1
+    assert other.take(["a"], "pixels")[0, 0, 0] == 1
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    write(RowStore(tmp_path, DTYPE), a=1)
+    for name in (".abc.rows.x.tmp", "abc.rows"):
+        (tmp_path / name).write_bytes(bytes(100))
+    limit_cache(tmp_path, 10**9)
+    assert len(list(tmp_path.iterdir())) == 4  # a day has not passed: it may be at work
+    for name in (".abc.rows.x.tmp", "abc.rows"):
+        os.utime(tmp_path / name, (1000, 1000))
+    limit_cache(tmp_path, 10**9)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert RowStore(tmp_path, DTYPE).find("a") is not None

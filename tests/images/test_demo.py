@@ -44,9 +44,7 @@ def decoded(folder):
 
 def test_folders_and_counts(demo):
     found = Counter(name.rsplit("/", 1)[0] for name in files(demo))
-    assert found == {
-        f"{split}/{mood}": n for split, n in IMAGES_PER_CLASS.items() for mood in ("happy", "sad")
-    }
+    assert found == {f"{split}/{mood}": n for split, n in IMAGES_PER_CLASS.items() for mood in ("happy", "sad")}
 
 
 def test_files_are_what_their_names_say(demo):

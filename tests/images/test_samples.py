@@ -26,10 +26,7 @@ def colors_of_row(picture, row, *, thumbnail, per_class):
     """The colour in the middle of each tile of one row, from the documented layout: gap 1/16, heading 1/4."""
     gap, heading = thumbnail // 16, thumbnail // 4
     y = gap + row * (heading + thumbnail + gap) + heading + thumbnail // 2
-    return [
-        picture.getpixel((gap + column * (thumbnail + gap) + thumbnail // 2, y))
-        for column in range(per_class)
-    ]
+    return [picture.getpixel((gap + column * (thumbnail + gap) + thumbnail // 2, y)) for column in range(per_class)]
 
 
 def test_each_class_has_its_row_of_distinct_images_under_its_name(folder):
@@ -63,9 +60,7 @@ def test_fewer_images_than_asked_for_are_all_shown(folder):
 def test_choice_ignores_the_order_of_files_and_where_the_folder_stands(folder, tmp_path_factory):
     paths = paths_by_class(folder)
     first, _ = sample_grid(paths, per_class=3, seed=1, thumbnail=32)
-    turned, _ = sample_grid(
-        {name: found[::-1] for name, found in paths.items()}, per_class=3, seed=1, thumbnail=32
-    )
+    turned, _ = sample_grid({name: found[::-1] for name, found in paths.items()}, per_class=3, seed=1, thumbnail=32)
     assert first.tobytes() == turned.tobytes()
     elsewhere = folder.rename(tmp_path_factory.mktemp("other") / "place")
     moved, _ = sample_grid(paths_by_class(elsewhere), per_class=3, seed=1, thumbnail=32)

@@ -7,12 +7,13 @@ import random
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldmark.errors import DatasetError
-from fieldmark.images.scan import natural_key, require_classes, scan
+from fieldmark.images.scan import natural_key, require_trainable, scan, without_empty_classes
 
 
 def put(root: Path, *names: str) -> Path:
@@ -201,11 +202,63 @@ class TestMistakes:
 
     def test_one_class(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="one class only, a"):
-            require_classes(scan(put(tmp_path, "a/1.jpg", "a/2.jpg")))
+            require_trainable(scan(put(tmp_path, "a/1.jpg", "a/2.jpg")))
 
     def test_fewer_than_two_images(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=r"fewer than two usable images in b \(1\)"):
-            require_classes(scan(put(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg")))
+            require_trainable(scan(put(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg")))
+
+
+def test_strays_do_not_turn_splits_into_classes(tmp_path: Path) -> None:
+    put(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/stray.jpg", "validation/a/2.jpg")
+    assert scan(tmp_path).classes == ("a", "b")
+    assert codes(tmp_path) == {"train/stray.jpg": "loose_file"}
+
+
+def test_a_validation_folder_inside_of_the_root_is_not_trained_on(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.jpg", "b/1.jpg", "held/a/2.jpg", "held/b/2.jpg")
+    dataset = scan(tmp_path, validation=tmp_path / "held")
+    assert dataset.classes == ("a", "b")
+    assert list(dataset.splits) == ["train", "train", "validation", "validation"]
+    with pytest.raises(DatasetError, match="the same folder"):
+        scan(tmp_path, validation=tmp_path / "a" / "..")
+
+
+def test_validation_beside_classes_is_no_class(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.jpg", "b/1.jpg", "val/a/2.jpg", "val/b/2.jpg")
+    with pytest.raises(DatasetError, match=r"beside val/") as caught:
+        scan(tmp_path)
+    assert "--validation" in caught.value.hint
+
+
+def test_earlier_runs_are_no_classes(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.jpg", "b/1.jpg", "runs/x-1/history.csv", "runs/x-1/report_files/1.jpg", "runs/x-2/run.json")
+    assert scan(tmp_path).classes == ("a", "b")
+    assert {"runs/x-1": "run_folder", "runs/x-2": "run_folder"}.items() <= codes(tmp_path).items()
+
+
+def test_a_folder_without_usable_images_is_dropped_by_name(tmp_path: Path) -> None:
+    put(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/notes/1.txt", "val/b/2.jpg", "val/notes/2.txt")
+    dataset = scan(tmp_path)
+    usable = dataset.keep(np.array([row for row, path in enumerate(dataset.paths) if path != "train/notes/1.txt"]))
+    left = without_empty_classes(usable)
+    assert left.classes == ("a", "b")
+    assert {path: left.classes[label] for path, label in zip(left.paths, left.labels, strict=True)} == {
+        "train/a/1.jpg": "a",
+        "train/b/1.jpg": "b",
+        "val/b/2.jpg": "b",
+    }
+    assert [(problem.path, problem.code) for problem in left.problems] == [
+        ("notes", "empty_class"),
+        ("val/notes/2.txt", "unknown_class"),
+    ]
+    assert without_empty_classes(left) is left
+
+
+def test_capital_letters_are_pointed_out(tmp_path: Path) -> None:
+    put(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "val/Cat/2.jpg")
+    (problem,) = scan(tmp_path).problems
+    assert "differs from cat in capital letters only" in problem.detail
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), unique=True))

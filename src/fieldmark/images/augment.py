@@ -99,9 +99,7 @@ def augment(images: Pixels, keys: Keys, *, name: str, seed: int, epoch: int) -> 
 def find_augmentation(name: str) -> Augmentation:
     """Return the augmentation of that name. Raises RecipeError, with the names there are."""
     if name not in AUGMENTATIONS:
-        raise RecipeError(
-            f"no augmentation is named {name!r}", hint=f"choose one of: {', '.join(AUGMENTATIONS)}"
-        )
+        raise RecipeError(f"no augmentation is named {name!r}", hint=f"choose one of: {', '.join(AUGMENTATIONS)}")
     return AUGMENTATIONS[name]
 
 

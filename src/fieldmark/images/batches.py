@@ -22,9 +22,7 @@ from fieldmark.preprocessing import Color, Interpolation, Preprocessing
 ClassMode = Literal["binary", "categorical", "sparse"] | None
 
 
-def epoch_order(
-    dataset: Dataset, rows: npt.NDArray[np.int64], *, seed: int, epoch: int
-) -> npt.NDArray[np.int64]:
+def epoch_order(dataset: Dataset, rows: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """The rows in the order of one epoch: a function of (seed, epoch, contents), not of file names or their order."""
     by_content = sorted((dataset.hashes[row], int(dataset.labels[row]), int(row)) for row in rows)
     canonical = np.array([row for _, _, row in by_content], dtype=np.int64)

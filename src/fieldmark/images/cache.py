@@ -12,8 +12,10 @@ import contextlib
 import dataclasses
 import json
 import os
+import stat
+import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +25,9 @@ import platformdirs
 
 from fieldmark import storage
 
-DEFAULT_LIMIT_BYTES = 20 * 2**30
+DEFAULT_LIMIT_BYTES = 20 * 10**9
+# What has no manifest after this time was left by a process that was killed.
+LEFT_OVER_SECONDS = 24 * 3600
 
 
 def cache_folder() -> Path:
@@ -69,9 +73,7 @@ class RowStore:
         entries = [self._entries[key] for key in keys]
         shards = {entry.shard for entry in entries}
         if len(shards) == 1:
-            return self._column(entries[0].shard, field)[
-                np.array([entry.row for entry in entries], dtype=np.int64)
-            ]
+            return self._column(entries[0].shard, field)[np.array([entry.row for entry in entries], dtype=np.int64)]
         return np.stack([self._column(entry.shard, field)[entry.row] for entry in entries])
 
     def touch(self, keys: Sequence[str]) -> None:
@@ -80,17 +82,26 @@ class RowStore:
             with contextlib.suppress(OSError):
                 os.utime(self.folder / f"{shard}.json")
 
+    def hold(self, keys: Sequence[str]) -> frozenset[str]:
+        """Open the shards of these contents, so that they can be read also after they were removed; their ids."""
+        shards = frozenset(entry.shard for key in keys if (entry := self._entries.get(key)) and entry.row is not None)
+        for shard in shards:
+            self._column(shard, None)
+        return shards
+
     @contextlib.contextmanager
     def writer(self) -> Iterator[ShardWriter]:
         """Collect rows for a new shard; it exists when the block ends without an error, and only if it has content."""
         shard = uuid.uuid4().hex
-        with storage.atomic_file(self.folder / f"{shard}.rows") as file:
-            writer = ShardWriter(file, self.dtype)
+        with contextlib.ExitStack() as stack:
+            # The file is opened for the first new content, so that a cache that knows all may be read-only.
+            writer = ShardWriter(
+                lambda: stack.enter_context(storage.atomic_file(self.folder / f"{shard}.rows")), self.dtype
+            )
             yield writer
-        manifest = {"itemsize": self.dtype.itemsize, "rows": writer.rows, "entries": writer.entries}
         if not writer.entries:
-            (self.folder / f"{shard}.rows").unlink()
             return
+        manifest = {"itemsize": self.dtype.itemsize, "rows": writer.rows, "entries": writer.entries}
         path = self.folder / f"{shard}.json"
         storage.write_bytes(path, json.dumps(manifest).encode())
         self._read_manifest(path)
@@ -99,10 +110,7 @@ class RowStore:
         try:
             manifest = json.loads(path.read_bytes())
             expected = manifest["rows"] * self.dtype.itemsize
-            if (
-                manifest["itemsize"] != self.dtype.itemsize
-                or path.with_suffix(".rows").stat().st_size != expected
-            ):
+            if manifest["itemsize"] != self.dtype.itemsize or path.with_suffix(".rows").stat().st_size != expected:
                 return  # damaged or half removed: its content is made again
             entries = {key: Entry(path.stem, row, note) for key, (row, note) in manifest["entries"].items()}
         except (OSError, ValueError, KeyError, TypeError):
@@ -121,8 +129,9 @@ class RowStore:
 class ShardWriter:
     """Appends rows to a shard that is being written."""
 
-    def __init__(self, file: BinaryIO, dtype: np.dtype[Any]) -> None:
-        self._file = file
+    def __init__(self, open_file: Callable[[], BinaryIO], dtype: np.dtype[Any]) -> None:
+        self._open_file = open_file
+        self._file: BinaryIO | None = None
         self._dtype = dtype
         self.rows = 0
         self.entries: dict[str, tuple[int | None, dict[str, Any]]] = {}
@@ -131,6 +140,8 @@ class ShardWriter:
         """Add the row of a content, or only a note where it gave none; a content known here is not written twice."""
         if key in self.entries:
             return
+        if self._file is None:
+            self._file = self._open_file()
         if row is None:
             self.entries[key] = (None, note or {})
             return
@@ -145,29 +156,41 @@ class ShardWriter:
 def limit_cache(folder: Path, limit_bytes: int, *, keep: frozenset[str] = frozenset()) -> list[str]:
     """Remove the least recently used shards below `folder` until it holds at most `limit_bytes`; return their ids.
 
-    Shards whose id is in `keep` (those of the running training) stay, also above the limit. A process that
-    reads a removed shard keeps its map until it ends.
+    Shards whose id is in `keep` (those of the running training) stay, also above the limit; a process that holds a
+    removed shard goes on reading it. What a killed process left unfinished is removed after a day.
     """
-    shards = [
-        (path, path.stat().st_mtime, _size(path))
-        for path in folder.rglob("*.json")
-        if path.with_suffix(".rows").exists()
-    ]
-    total = sum(size for _, _, size in shards)
+    files = {path: status for path in folder.rglob("*") if (status := _status(path)) and stat.S_ISREG(status.st_mode)}
+    _remove(path for path in files if _is_left_over(path, files[path].st_mtime))
+    total = sum(status.st_size for path, status in files.items() if path.exists())
+    shards = [path for path in files if path.suffix == ".json" and path.with_suffix(".rows") in files]
     removed = []
-    for path, _, size in sorted(shards, key=lambda shard: shard[1]):
+    for path in sorted(shards, key=lambda path: files[path].st_mtime):
         if total <= limit_bytes:
             break
         if path.stem in keep:
             continue
         # The manifest goes first: rows without one never existed.
-        for file in (path, path.with_suffix(".rows")):
-            with contextlib.suppress(OSError):
-                file.unlink()
+        both = (path, path.with_suffix(".rows"))
+        _remove(both)
         removed.append(path.stem)
-        total -= size
+        total -= sum(files[file].st_size for file in both)
     return removed
 
 
-def _size(manifest: Path) -> int:
-    return manifest.stat().st_size + manifest.with_suffix(".rows").stat().st_size
+def _status(path: Path) -> os.stat_result | None:
+    # Another process may remove files at the same time.
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _is_left_over(path: Path, changed: float) -> bool:
+    unfinished = path.suffix == ".tmp" or (path.suffix == ".rows" and not path.with_suffix(".json").exists())
+    return unfinished and time.time() - changed > LEFT_OVER_SECONDS
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -236,7 +236,5 @@ def bmp(data: bytes) -> Container:
     """There is nothing around the pixels. Pillow reads run lengths in Python, half a second a million."""
     compression = data[30] if data[14] >= 40 else 0
     if compression in (1, 2) and len(data) > MAX_RUN_LENGTH_BYTES:
-        raise ImageError(
-            "unsupported_format", f"a run-length BMP of more than {MAX_RUN_LENGTH_BYTES:,} bytes"
-        )
+        raise ImageError("unsupported_format", f"a run-length BMP of more than {MAX_RUN_LENGTH_BYTES:,} bytes")
     return Container(data, b"", b"")

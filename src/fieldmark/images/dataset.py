@@ -63,17 +63,14 @@ class Dataset:
         def taken(column: Sequence[object]) -> tuple[object, ...]:
             return tuple(column[int(row)] for row in rows) if len(column) else ()
 
-        columns = {
-            name: taken(getattr(self, name)) for name in ("paths", "groups", "hashes", "sizes", "formats")
-        }
+        columns = {name: taken(getattr(self, name)) for name in ("paths", "groups", "hashes", "sizes", "formats")}
         return self.replace(labels=self.labels[rows], splits=self.splits[rows], **columns)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """{split: {class: images}} for every split that has images."""
         return {
             split: {
-                name: int(np.sum(self.labels[self.splits == split] == label))
-                for label, name in enumerate(self.classes)
+                name: int(np.sum(self.labels[self.splits == split] == label)) for label, name in enumerate(self.classes)
             }
             for split in ("", *SPLITS)
             if np.any(self.splits == split)
@@ -82,9 +79,7 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over (class, content hash) of all images, whatever their order and names."""
-        lines = sorted(
-            f"{self.classes[label]}\0{hash_}" for label, hash_ in zip(self.labels, self.hashes, strict=True)
-        )
+        lines = sorted(f"{self.classes[label]}\0{hash_}" for label, hash_ in zip(self.labels, self.hashes, strict=True))
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 

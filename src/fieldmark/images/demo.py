@@ -136,9 +136,7 @@ class _Pen:
     def place(self, points: Outline) -> list[Point]:
         cosine, sine = math.cos(self.tilt) * self.radius, math.sin(self.tilt) * self.radius
         wide = [(x * self.stretch, y) for x, y in points]
-        return [
-            (self.center[0] + x * cosine - y * sine, self.center[1] + x * sine + y * cosine) for x, y in wide
-        ]
+        return [(self.center[0] + x * cosine - y * sine, self.center[1] + x * sine + y * cosine) for x, y in wide]
 
     def fill(self, outline: Outline, color: RGB) -> None:
         self.draw.polygon(self.place(outline), fill=color)
@@ -164,9 +162,7 @@ def _arc(middle: Point, width: float, height: float, *, start: float = 0, end: f
 
 
 def _color(rng: random.Random, saturation: float, value: float) -> RGB:
-    red, green, blue = colorsys.hsv_to_rgb(
-        rng.random(), saturation * rng.random(), value * rng.uniform(0.7, 1.25)
-    )
+    red, green, blue = colorsys.hsv_to_rgb(rng.random(), saturation * rng.random(), value * rng.uniform(0.7, 1.25))
     return min(255, int(red * 255)), min(255, int(green * 255)), min(255, int(blue * 255))
 
 
@@ -204,9 +200,7 @@ def _eyes(pen: _Pen, rng: random.Random, ink: RGB) -> None:
             pen.stroke([(x - size, y), (x + size, y)], ink, width=1.4)
         if brows:
             inner, outer = x - side * size * 1.2, x + side * size * 1.2
-            pen.stroke(
-                [(inner, y - 0.26 + brow_slant), (outer, y - 0.26 - brow_slant)], ink, width=brow_width
-            )
+            pen.stroke([(inner, y - 0.26 + brow_slant), (outer, y - 0.26 - brow_slant)], ink, width=brow_width)
 
 
 def _nose(pen: _Pen, rng: random.Random, ink: RGB) -> None:

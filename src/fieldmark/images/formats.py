@@ -279,8 +279,6 @@ def _checked(image: ImageFile, data: bytes, enough: tuple[int, int] | None, turn
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
-        raise ImageError(
-            "too_many_pixels", f"{width:,} × {height:,} pixels; at most {max_pixels:,} are decoded"
-        )
+        raise ImageError("too_many_pixels", f"{width:,} × {height:,} pixels; at most {max_pixels:,} are decoded")
     if max(size) > MAX_SIDE:
         raise ImageError("too_many_pixels", f"{width:,} × {height:,} pixels; a side has at most {MAX_SIDE:,}")

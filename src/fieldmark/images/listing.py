@@ -40,9 +40,7 @@ def _lines() -> Iterator[str]:
 def _folder(folder: str, *, recursive: bool) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
         folders[:] = (
-            sorted((name for name in folders if not name.startswith(".")), key=natural_key)
-            if recursive
-            else []
+            sorted((name for name in folders if not name.startswith(".")), key=natural_key) if recursive else []
         )
         for name in sorted(files, key=natural_key):
             if not name.startswith("."):

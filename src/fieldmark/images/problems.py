@@ -21,16 +21,12 @@ class ProblemKind(NamedTuple):
 PROBLEMS: dict[str, ProblemKind] = {
     # the image cannot be used
     "empty_file": ProblemKind("the file holds no bytes"),
-    "unreadable_file": ProblemKind(
-        "the system does not let us read the file: missing, permissions or a disk error"
-    ),
+    "unreadable_file": ProblemKind("the system does not let us read the file: missing, permissions or a disk error"),
     "not_an_image": ProblemKind("the content is no image format that we know"),
     "unsupported_format": ProblemKind("the content is an image or document of a format that is not read"),
     "truncated": ProblemKind("the file ends before its image does, as after a broken copy or download"),
     "corrupt": ProblemKind("the content contradicts its own format and cannot be decoded whole"),
-    "too_many_pixels": ProblemKind(
-        "the image is larger than the limit, by its own header or for want of memory"
-    ),
+    "too_many_pixels": ProblemKind("the image is larger than the limit, by its own header or for want of memory"),
     "too_many_bytes": ProblemKind("the file is larger than any image within the limit of pixels needs"),
     "not_regular_file": ProblemKind("a pipe, socket, device or folder stands where a file belongs"),
     "broken_link": ProblemKind("a symbolic link that leads nowhere, or back to itself"),
@@ -43,18 +39,15 @@ PROBLEMS: dict[str, ProblemKind] = {
     "link_loop": ProblemKind("a linked folder that contains itself"),
     "unreadable_folder": ProblemKind("the system does not let us list the folder"),
     "loose_file": ProblemKind("a file beside the class folders, so that it belongs to no class"),
-    "beside_splits": ProblemKind(
-        "a folder beside train/, validation/ and test/, so that it belongs to no split"
-    ),
+    "beside_splits": ProblemKind("a folder beside train/, validation/ and test/, so that it belongs to no split"),
+    "run_folder": ProblemKind("the run of an earlier training, not a class"),
     "unknown_class": ProblemKind("an image of a class that the training split does not have"),
     # used all the same
-    "suffix_mismatch": ProblemKind(
-        "the name says another format than the content; the content decides", True
-    ),
+    "suffix_mismatch": ProblemKind("the name says another format than the content; the content decides", True),
 }
 
 # What lies about in most folders and loses no image; listed, but no reason for `--strict` to fail.
-CLUTTER = frozenset({"hidden", "system_file", "empty_class"})
+CLUTTER = frozenset({"hidden", "system_file", "empty_class", "run_folder"})
 
 
 @dataclasses.dataclass(frozen=True)

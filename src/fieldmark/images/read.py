@@ -89,8 +89,7 @@ def read(
                 on_progress(row + 1, len(dataset))
     images = Images(_with_contents(dataset, contents, store, problems), store, decoded)
     store.touch(images.dataset.hashes)
-    in_use = frozenset(entry.shard for key in images.dataset.hashes if (entry := store.find(key)))
-    limit_cache(cache_folder(), cache_limit_bytes, keep=in_use)
+    limit_cache(cache_folder(), cache_limit_bytes, keep=store.hold(images.dataset.hashes))
     if not len(images.dataset):
         _raise_nothing_usable(dataset, images.dataset.problems)
     return images
@@ -161,8 +160,3 @@ def _raise_nothing_usable(dataset: Dataset, problems: Sequence[Problem]) -> None
         f"{dataset.root}: not one of {len(dataset)} files can be used as an image{first}",
         hint=f"`fieldmark audit {dataset.root}` lists every file with its problem",
     )
-
-
-def file_name(path: Path) -> str:
-    """A path as people may read it, on any terminal and in any file."""
-    return printable(str(path))

@@ -105,9 +105,7 @@ def _tile(path: Path, side: int) -> tuple[Image.Image, str | None]:
         return tile, error.code
 
 
-def _write(
-    image: Image.Image, text: str, at: tuple[int, int], width: int, *, size: int, anchor: str = "lm"
-) -> None:
+def _write(image: Image.Image, text: str, at: tuple[int, int], width: int, *, size: int, anchor: str = "lm") -> None:
     font = _font(size)
     ImageDraw.Draw(image).text(at, shorten(text, width, font), INK, font, anchor=anchor)
 

@@ -93,50 +93,58 @@ def scan(root: Path, *, validation: Path | None = None, classes: tuple[str, ...]
     splits = split_folders(root)
     if validation is not None:
         _require_folder(validation)
+        _require_another(root, validation)
         splits = [(split, folder) for split, folder in splits if split != "validation"]
+    # A validation folder inside of the root is not trained on as well.
+    elsewhere = {_identity(validation)} if validation is not None else set()
     for split, folder in splits or [("train" if validation else "", root)]:
-        _walk(root, folder, split, found)
+        _walk(root, folder, split, found, elsewhere)
     if splits:
-        _report_beside(root, {folder for _, folder in splits}, found)
+        _report_beside(root, {folder for _, folder in splits}, found, elsewhere)
     if validation is not None:
-        _walk(root, validation, "validation", found)
+        _walk(root, validation, "validation", found, set())
     _require_images(root, found)
     return _dataset(root, found, classes)
 
 
 def split_folders(root: Path) -> list[tuple[str, Path]]:
     """The (split, folder) pairs of a root that holds `train/`; empty where its folders are the classes."""
-    folders = [
-        entry for entry in _entries(root) if _kind(entry) == "folder" and entry.name.lower() in SPLIT_FOLDERS
-    ]
+    folders = [entry for entry in _entries(root) if _kind(entry) == "folder" and entry.name.lower() in SPLIT_FOLDERS]
     splits = [(SPLIT_FOLDERS[entry.name.lower()], Path(entry.path)) for entry in folders]
-    # A class may itself be called "train" (bus, car, train): a split holds folders and no images of its own.
-    if not any(split == "train" and _holds_folders_only(folder) for split, folder in splits):
-        return []
-    return splits
+    train = [folder for split, folder in splits if split == "train" and _holds(folder, folders=True)]
+    # A class may itself be called "train" (bus, car, train): a split holds folders, and no images of its own unless
+    # they are strays beside other splits.
+    if train and (len(splits) > 1 or not any(_holds(folder, folders=False) for folder in train)):
+        return splits
+    _refuse_splits_without_train(root, splits)
+    return []
 
 
-def require_classes(dataset: Dataset) -> None:
-    """Raise DatasetError unless there are two classes with two images each to train on."""
-    counts = np.bincount(
-        dataset.labels[(dataset.splits == "train") | (dataset.splits == "")], minlength=len(dataset.classes)
-    )
+def require_two_classes(dataset: Dataset) -> None:
+    """Raise DatasetError unless there is something to tell apart."""
     if len(dataset.classes) < 2:
-        name = dataset.classes[0]
+        name = dataset.classes[0] if dataset.classes else "none"
         raise DatasetError(
-            f"{dataset.root}: one class only, {printable(name)} ({counts[0]} images); at least two are needed",
-            hint=_point_elsewhere(dataset.root)
-            or "put the images of a second class into a sub-directory of its own",
+            f"{dataset.root}: one class only, {printable(name)} ({counted(len(dataset), 'image')}); "
+            "at least two are needed",
+            hint=_point_elsewhere(dataset.root) or "put the images of a second class into a sub-directory of its own",
         )
-    few = [f"{name} ({count})" for name, count in zip(dataset.classes, counts, strict=True) if count < 2]
+
+
+def require_trainable(dataset: Dataset) -> None:
+    """Raise DatasetError unless there are two classes with two usable training images each."""
+    require_two_classes(dataset)
+    trained = dataset.labels[(dataset.splits == "train") | (dataset.splits == "")]
+    counts = np.bincount(trained, minlength=len(dataset.classes))
+    few = [f"{printable(name)} ({count})" for name, count in zip(dataset.classes, counts, strict=True) if count < 2]
     if few:
         raise DatasetError(
             f"{dataset.root}: fewer than two usable images in {', '.join(few)}; a class needs two at the least",
-            hint="add images, or take the folder away; `fieldmark audit` lists the files that cannot be used",
+            hint="add images, or move what is no class elsewhere; `fieldmark audit` lists the files that cannot be used",
         )
 
 
-def _walk(root: Path, top: Path, split: str, found: _Found) -> None:
+def _walk(root: Path, top: Path, split: str, found: _Found, elsewhere: set[tuple[int, int]]) -> None:
     """Add all images below `top`, class by class; iterative, since folders may nest deeper than Python's stack."""
     stack = [(top, "")]
     seen = {_identity(top)}
@@ -150,16 +158,19 @@ def _walk(root: Path, top: Path, split: str, found: _Found) -> None:
         images = 0
         inner: list[tuple[Path, str]] = []
         for entry in entries:
-            kind = _kind(entry)
-            if kind == "folder" and (identity := _identity(Path(entry.path))) not in seen:
+            kind, path = _kind(entry), Path(entry.path)
+            identity = _identity(path) if kind == "folder" else None
+            if identity in elsewhere:
+                continue
+            if identity is not None and identity not in seen:
                 seen.add(identity)
-                inner.append((Path(entry.path), f"{name}/{entry.name}" if name else entry.name))
+                inner.append((path, f"{name}/{entry.name}" if name else entry.name))
             elif kind == "file" and name:
                 images += 1
-                found.images.append((_below(root, Path(entry.path)), name, split))
+                found.images.append((_below(root, path), name, split))
             else:
                 code = {"folder": "link_loop", "file": "loose_file"}.get(kind, kind)
-                found.problem(_below(root, Path(entry.path)), code, _DETAILS[code])
+                found.problem(_below(root, path), code, _DETAILS[code])
         if name and not images and not inner:
             found.problem(_below(root, folder), "empty_class", _DETAILS["empty_class"])
         stack.extend(reversed(inner))
@@ -175,6 +186,7 @@ _DETAILS = {
     "loose_file": "lies beside the class folders, so it has no class",
     "empty_class": "a folder without images",
     "beside_splits": "lies beside train/, so it belongs to no split",
+    "run_folder": "left by an earlier training",
 }
 
 
@@ -192,7 +204,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "system_file"
     # The folder's own listing knows the kind of all but links, which cost a system call.
     if entry.is_dir(follow_symlinks=False):
-        return "folder"
+        return "run_folder" if _is_run(entry.path) else "folder"
     if entry.is_file(follow_symlinks=False):
         return "file"
     try:
@@ -225,23 +237,49 @@ def _below(root: Path, path: Path) -> str:
         return path.absolute().as_posix()
 
 
-def _holds_folders_only(folder: Path) -> bool:
+def _is_run(folder: str) -> bool:
+    # A run has its history from the first epoch on, and checkpoints before that.
+    return any(os.path.exists(f"{folder}/{name}") for name in ("history.csv", "run.json"))  # noqa: PTH110  a hot path
+
+
+def _holds(folder: Path, *, folders: bool) -> bool:
+    """Whether a folder holds other folders, or images."""
     try:
         entries = _entries(folder)
     except OSError:
         return False
-    files = [entry for entry in entries if _kind(entry) == "file" and _looks_like_image(entry.name)]
-    return not files and any(_kind(entry) == "folder" for entry in entries)
+    if folders:
+        return any(_kind(entry) == "folder" for entry in entries)
+    return any(_kind(entry) == "file" and _looks_like_image(entry.name) for entry in entries)
+
+
+def _refuse_splits_without_train(root: Path, splits: list[tuple[str, Path]]) -> None:
+    """Class folders beside a `val/` that holds the same ones: half of a split layout, not classes of classes."""
+    classes = {entry.name for entry in _entries(root) if _kind(entry) == "folder"}
+    for split, folder in splits:
+        if split != "train" and _holds(folder, folders=True) and classes & {entry.name for entry in _entries(folder)}:
+            raise DatasetError(
+                f"{root}: holds class folders beside {folder.name}/, which holds class folders of the same names",
+                hint=f"move the class folders into {root / 'train'}, or move {folder.name}/ out and give it as --validation",
+            )
+
+
+def _require_another(root: Path, validation: Path) -> None:
+    if _identity(root) == _identity(validation):
+        raise DatasetError(
+            f"--validation {validation}: the same folder as the training images",
+            hint="leave it out to have a split made, or give a folder of other images",
+        )
 
 
 def _looks_like_image(name: str) -> bool:
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def _report_beside(root: Path, splits: set[Path], found: _Found) -> None:
+def _report_beside(root: Path, splits: set[Path], found: _Found, elsewhere: set[tuple[int, int]]) -> None:
     for entry in _entries(root):
         kind = _kind(entry)
-        if Path(entry.path) not in splits:
+        if Path(entry.path) not in splits and _identity(Path(entry.path)) not in elsewhere:
             code = {"folder": "beside_splits", "file": "loose_file"}.get(kind, kind)
             found.problem(entry.name, code, _DETAILS[code])
 
@@ -251,9 +289,7 @@ def _require_folder(root: Path) -> None:
         try:
             os.scandir(root).close()
         except OSError as error:
-            raise DatasetError(
-                f"{root}: cannot be listed: {error.strerror}", hint="check its permissions"
-            ) from error
+            raise DatasetError(f"{root}: cannot be listed: {error.strerror}", hint="check its permissions") from error
         return
     if root.exists():
         raise DatasetError(f"{root}: is a file; expected a directory with one sub-directory per class")
@@ -277,9 +313,7 @@ def _require_images(root: Path, found: _Found) -> None:
     if any(split in ("train", "") for _, _, split in found.images):
         return
     loose = [
-        problem.path
-        for problem in found.problems
-        if problem.code == "loose_file" and _looks_like_image(problem.path)
+        problem.path for problem in found.problems if problem.code == "loose_file" and _looks_like_image(problem.path)
     ]
     if loose:
         raise DatasetError(
@@ -301,9 +335,7 @@ def _point_elsewhere(root: Path) -> str:
     parent = root.absolute().parent
     try:
         names = [
-            entry.name
-            for entry in _entries(parent)
-            if _kind(entry) == "folder" and _holds_images(Path(entry.path))
+            entry.name for entry in _entries(parent) if _kind(entry) == "folder" and _holds_images(Path(entry.path))
         ]
     except OSError:
         return ""
@@ -321,16 +353,40 @@ def _holds_images(folder: Path) -> bool:
         return False
 
 
+def _unknown(name: str, classes: tuple[str, ...]) -> str:
+    alike = [known for known in classes if known.casefold() == name.casefold()]
+    case = f" (it differs from {printable(alike[0])} in capital letters only)" if alike else ""
+    return f"class {printable(name)} is not one of the training classes{case}"
+
+
+def without_empty_classes(dataset: Dataset) -> Dataset:
+    """The dataset without classes that have no training image, such as a folder of notes; each becomes a row."""
+    trained = dataset.labels[(dataset.splits == "train") | (dataset.splits == "")]
+    kept = [label for label in range(len(dataset.classes)) if np.any(trained == label)]
+    if len(kept) == len(dataset.classes):
+        return dataset
+    classes = tuple(dataset.classes[label] for label in kept)
+    numbers = np.full(len(dataset.classes), -1, dtype=np.int32)
+    numbers[kept] = np.arange(len(kept))
+    empty = [name for label, name in enumerate(dataset.classes) if label not in kept]
+    problems = [Problem(printable(name), "empty_class", "not one of its files can be trained on") for name in empty]
+    lost = np.flatnonzero(numbers[dataset.labels] < 0)
+    problems += [
+        Problem(printable(dataset.paths[row]), "unknown_class", _unknown(dataset.classes[dataset.labels[row]], classes))
+        for row in lost
+    ]
+    rest = dataset.keep(np.setdiff1d(np.arange(len(dataset)), lost))
+    return rest.replace(classes=classes, labels=numbers[rest.labels], problems=(*dataset.problems, *problems))
+
+
 def _dataset(root: Path, found: _Found, classes: tuple[str, ...] | None) -> Dataset:
     if classes is None:
-        classes = tuple(
-            sorted({name for _, name, split in found.images if split in ("train", "")}, key=natural_key)
-        )
+        classes = tuple(sorted({name for _, name, split in found.images if split in ("train", "")}, key=natural_key))
     labels = {name: label for label, name in enumerate(classes)}
     known = [image for image in found.images if image[1] in labels]
     for path, name, _ in found.images:
         if name not in labels:
-            found.problem(path, "unknown_class", f"class {name} is not one of the training classes")
+            found.problem(path, "unknown_class", _unknown(name, classes))
     return Dataset(
         root=root,
         classes=classes,

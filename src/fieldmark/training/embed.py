@@ -21,6 +21,7 @@ from fieldmark.errors import missing_extra
 from fieldmark.images.cache import RowStore, cache_folder
 from fieldmark.images.read import Images, Progress
 from fieldmark.preprocessing import Preprocessing
+from fieldmark.runtime import open_session
 
 # Raised when the conversion changes its result, so that no old graph is used.
 CONVERSION = "1"
@@ -78,11 +79,7 @@ def _compute(
     threads: int | None,
     on_progress: Progress | None,
 ) -> None:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0  # 0: one for each core
-    session = onnxruntime.InferenceSession(backbone.path, options, providers=["CPUExecutionProvider"])
+    session = open_session(backbone.path, threads=threads)
     with store.writer() as writer:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
