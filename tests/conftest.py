@@ -60,6 +60,4 @@ def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FIELDMARK_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         out = tmp_path_factory.mktemp("runs") / "faces-1"
-        return train(
-            faces, out=out, network="course", image_size=24, channels=(8,), epochs=3, batch_size=16
-        ).folder
+        return train(faces, out=out, network="course", image_size=24, channels=(8,), epochs=3, batch_size=16).folder

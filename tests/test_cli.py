@@ -234,8 +234,12 @@ class TestMistakes:
         assert "no classifier here" in mistake("predict", "absent", image)
         assert "no classifier here" in mistake("predict", tmp_path, image)
         assert "not a classifier made by Fieldmark" in mistake("predict", image, image)
-        (tmp_path / "cut.onnx").write_bytes((trained / "model.onnx").read_bytes()[:-9])
-        assert "error" in mistake("predict", "cut.onnx", image)
+        (tmp_path / "cut.onnx").write_bytes((trained / "model.onnx").read_bytes()[:5000])
+        assert "cut short" in mistake("predict", "cut.onnx", image)
+        content = bytearray((trained / "model.onnx").read_bytes())
+        content[len(content) // 2] ^= 1
+        (tmp_path / "flipped.onnx").write_bytes(content)
+        assert "damaged" in mistake("predict", "flipped.onnx", image)
         assert "no folder here is named after a class" in mistake("evaluate", trained, tmp_path.parent)
 
     def test_recipes(self, mistake: Callable[..., str], faces: Path) -> None:
@@ -292,4 +296,5 @@ def test_interrupted_before_anything_was_learnt(
     monkeypatch.setattr("fieldmark.pipeline.read", interrupt)
     done = fieldmark("train", faces, *TRAIN)
     assert done.code == 130
+    assert "interrupted" in done.err
     assert not list(tmp_path.glob("runs/*"))

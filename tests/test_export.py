@@ -14,7 +14,7 @@ from PIL import Image
 
 from fieldmark import export
 from fieldmark.classifier import load
-from fieldmark.errors import ExportError, ModelFileError
+from fieldmark.errors import ExportError, ModelFileError, RecipeError
 from fieldmark.networks.deployed import Deployed
 from fieldmark.networks.table import build
 from fieldmark.preprocessing import Preprocessing
@@ -156,8 +156,11 @@ def test_paths_arrays_and_pictures_are_answered_alike(exported: tuple[torch.nn.M
     }
     assert (answers[1].label, answers[1].probability, answers[1].probabilities) == (None, None, {})
     assert classifier.predict(tmp_path / "a.png")[0] == answers[0]
-    with pytest.raises(TypeError, match="expected uint8"):
-        classifier.predict(np.zeros((4, 4, 3), np.float32))
+    grey = np.asarray(picture.convert("L"))
+    assert len(classifier.predict(grey)) == len(classifier.predict(grey[:, :, None])) == 1
+    for wrong in (np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8)):
+        with pytest.raises(RecipeError, match="expected uint8"):
+            classifier.predict(wrong)
 
 
 @pytest.mark.parametrize("name", ["turned_6.jpg", "profile.png", "gray16.png", "palette_transparent.png"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from fieldmark.errors import ImageError, ModelFileError
+from fieldmark.errors import ImageError, ModelFileError, RecipeError
 from fieldmark.evaluation.predictions import answers
 from fieldmark.images import formats
 from fieldmark.images.profiles import to_srgb
 from fieldmark.images.scan import printable
-from fieldmark.images.threads import ordered_map
+from fieldmark.images.threads import Ahead
 from fieldmark.preprocessing import Pixels, Preprocessing, to_pixels
 from fieldmark.runtime import open_session
 
@@ -69,22 +68,30 @@ class Classifier:
         return self._run("embedding", pixels, outputs["embedding"][1])
 
     def predict(self, sources: Source | Iterable[Source]) -> list[Prediction]:
-        """Classify paths, uint8 arrays (height, width, 3) or PIL images, one or many; answers in the order given.
+        """Classify paths, arrays or PIL images, one or many; answers in the order given.
 
-        A file that cannot be used becomes a prediction with a problem, not an error.
+        An array is uint8 (height, width, 3), or (height, width) for shades of grey. A file that cannot be used
+        becomes a prediction with a problem, not an error. Raises RecipeError for an array of another kind.
         """
-        if isinstance(sources, str | Path | Image.Image) or (isinstance(sources, np.ndarray) and sources.ndim == 3):
+        if isinstance(sources, str | Path | Image.Image) or (isinstance(sources, np.ndarray) and sources.ndim < 4):
             sources = [sources]
         return list(self.stream(sources))
 
     def stream(self, sources: Iterable[Source]) -> Iterator[Prediction]:
         """Yield one prediction a source in the order given; reads ahead in threads, memory stays flat."""
-        prepared = ordered_map(functools.partial(_prepare, preprocessing=self.preprocessing), sources)
-        while batch := list(itertools.islice(prepared, BATCH)):
-            usable = [item.pixels for item in batch if item.pixels is not None]
-            rows = iter(self.probabilities(np.stack(usable)) if usable else ())
-            for item in batch:
-                yield self._answer(item, next(rows)) if item.pixels is not None else item.problem()
+        with Ahead(functools.partial(_prepare, preprocessing=self.preprocessing), sources) as prepared:
+            for first in prepared:
+                # As many as are ready: one by one while paths trickle in, full batches while they pour.
+                batch = [first]
+                while len(batch) < BATCH and prepared.ready():
+                    batch.append(next(prepared))
+                yield from self._answers(batch)
+
+    def _answers(self, batch: list[_Prepared]) -> Iterator[Prediction]:
+        usable = [item.pixels for item in batch if item.pixels is not None]
+        rows = iter(self.probabilities(np.stack(usable)) if usable else ())
+        for item in batch:
+            yield self._answer(item, next(rows)) if item.pixels is not None else item.problem()
 
     def _answer(self, item: _Prepared, probabilities: npt.NDArray[np.float32]) -> Prediction:
         best = int(answers(probabilities[None])[0])
@@ -127,8 +134,8 @@ def check_seal(path: Path, content: bytes) -> None:
     start = content.rfind(SEAL) + len(SEAL)
     if start < len(SEAL):
         raise ModelFileError(
-            f"{path}: not a classifier made by Fieldmark (no seal found in {len(content)} bytes)",
-            hint="give the model.onnx of a run folder; other ONNX files lack class names and preprocessing",
+            f"{path}: not a classifier made by Fieldmark, or one that was cut short (no seal in {len(content)} bytes)",
+            hint="give the model.onnx of a run folder, whole; other ONNX files lack class names and preprocessing",
         )
     digest = hashlib.sha256(content[:start])
     digest.update(b"0" * 64)
@@ -161,12 +168,21 @@ def _prepare(source: Source, *, preprocessing: Preprocessing) -> _Prepared:
         except ImageError as error:
             return _Prepared(path, None, error.code, error.detail)
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8:
-            raise TypeError(f"an array of {source.dtype}; expected uint8 (height, width, 3) with values 0-255")
-        return _Prepared(None, to_pixels(Image.fromarray(source), preprocessing))
+        return _Prepared(None, to_pixels(_picture(source), preprocessing))
     # An open picture says of itself what its file says: which side is up, and what its colours mean.
     upright = ImageOps.exif_transpose(to_srgb(source, source.info.get("icc_profile") or b""))
     return _Prepared(None, to_pixels(upright, preprocessing))
+
+
+def _picture(array: npt.NDArray[np.uint8]) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)) or not array.size:
+        raise RecipeError(
+            f"an array of {array.dtype} {array.shape}; expected uint8 (height, width, 3) or (height, width)",
+            hint="multiply images in 0-1 by 255 and convert them with .astype(numpy.uint8)",
+        )
+    return Image.fromarray(array)
 
 
 def _session(path: Path, content: bytes, threads: int | None) -> Any:

@@ -6,9 +6,11 @@ Results go to stdout (as JSON with --json), progress and remarks to stderr.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import inspect
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fieldmark.errors import OutputError
 from fieldmark.networks.table import NETWORKS
 from fieldmark.recipe import BY_NETWORK, CHOICES, Recipe, option
 
@@ -87,7 +90,27 @@ _KINDS: dict[str, Any] = {
 
 def _show(as_json: bool, result: Any, lines: list[str]) -> None:
     """Print a result on stdout: as one JSON object, or as lines for people."""
-    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n" if as_json else "".join(f"{line}\n" for line in lines))
+    _write(json.dumps(result, allow_nan=False) + "\n" if as_json else "".join(f"{line}\n" for line in lines))
+
+
+def _write(text: str) -> None:
+    """Write to stdout at once. A reader who has left ends the command quietly; a full disk is said in words."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            raise typer.Exit(0) from error
+        raise OutputError(f"cannot write the result to stdout: {error.strerror}") from error
+
+
+def _gigabytes(number: float) -> int:
+    """Bytes of a --cache-limit."""
+    if not 0 <= number < 1e9:
+        raise typer.BadParameter(f"--cache-limit {number}: expected a number of GB, such as 20")
+    return int(number * 1e9)
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,7 +151,7 @@ def train(
         directory,
         validation=validation,
         out=out,
-        cache_limit_bytes=int(cache_limit * 1e9),
+        cache_limit_bytes=_gigabytes(cache_limit),
         progress=progress,
         on_audit=lambda found: progress.lines(text.audit_lines(found.to_json(), brief=True)),
         **choices,
@@ -145,6 +168,7 @@ def train(
 
 @app.command()
 def predict(
+    *,
     classifier: RunOrModel,
     paths: Annotated[list[str], typer.Argument(help="Images, folders, patterns in quotes, or - for paths on stdin.")],
     recursive: Annotated[bool, typer.Option("--recursive", help="Also the folders inside of folders.")] = False,
@@ -157,24 +181,27 @@ def predict(
     from fieldmark.images.listing import list_images
     from fieldmark.report import text
 
+    if as_csv and as_json:
+        raise typer.BadParameter("--csv and --json: one of them at a time")
     loaded = load(classifier)
     write = text.prediction_writer(loaded.classes, "json" if as_json else "csv" if as_csv else "text")
     count = problems = 0
     for prediction in loaded.stream(list_images(paths, recursive=recursive)):
-        sys.stdout.write(write(prediction.to_json(), prediction.detail))
+        _write(write(prediction.to_json(), prediction.detail))
         count += 1
         problems += prediction.problem is not None
     if problems:
         sys.stderr.write(f"{problems} of {count} files could not be used\n")
     if not count:
         sys.stderr.write(
-            "error: no file was given\nhint: name images, folders that hold some, or - for paths on stdin\n"
+            "error: no image was found there\nhint: --recursive looks into the folders inside of folders, too\n"
         )
     return PROBLEM if problems == count or (strict and problems) else 0
 
 
 @app.command()
 def evaluate(
+    *,
     classifier: RunOrModel,
     directory: Annotated[Path, typer.Argument(help="A directory with one sub-directory per class.")],
     strict: Strict = False,
@@ -193,6 +220,7 @@ def evaluate(
 
 @app.command()
 def audit(
+    *,
     directory: Folder,
     validation: Validation = None,
     group_by: Annotated[str | None, typer.Option(help=_help("group_by"))] = None,
@@ -214,6 +242,7 @@ def audit(
 
 @app.command()
 def samples(
+    *,
     directory: Folder,
     out: Annotated[Path, typer.Option(help="The picture to write (.png or .jpg).")],
     per_class: Annotated[int, typer.Option(help="Images of each class.", min=1)] = 8,
@@ -230,6 +259,7 @@ def samples(
 
 @app.command()
 def summary(
+    *,
     network: Annotated[str, typer.Option(help="Which network.", metavar="|".join(NETWORKS))] = "course",
     image_size: Annotated[int | None, typer.Option(help=_help("image_size"))] = None,
     channels: Annotated[str | None, typer.Option(help=_help("channels"), metavar="16,32,64")] = None,

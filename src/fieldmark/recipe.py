@@ -19,6 +19,16 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "class_weights": ("none", "balanced"),
 }
 
+# Least and largest values; beyond them is a slip of the keyboard, and memory would not do.
+RANGES: dict[str, tuple[float, float]] = {
+    "image_size": (1, 4096),
+    "epochs": (1, 1_000_000),
+    "steps_per_epoch": (1, 1_000_000),
+    "batch_size": (1, 1_000_000),
+    "learning_rate": (1e-12, 1e6),
+    "weight_decay": (0, 1e3),
+    "threads": (1, 4096),
+}
 # The fields whose default is the network's own: None until `fieldmark.training.choices` fills them in.
 BY_NETWORK = (
     *("image_size", "epochs", "batch_size", "learning_rate", "optimizer", "schedule", "weight_decay"),
@@ -74,10 +84,10 @@ class Recipe:
                     f"{option(name)} {value}: not one of {', '.join(allowed)}",
                     hint=f"write {option(name)} {allowed[0]}",
                 )
-        for name in ("image_size", "epochs", "steps_per_epoch", "batch_size", "learning_rate", "threads"):
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise RecipeError(f"{option(name)} {value}: expected a number above 0")
+            if value is not None and not low <= value <= high:
+                raise RecipeError(f"{option(name)} {value}: expected a number from {low:g} to {high:g}")
         if self.until_accuracy is not None and not 0 < self.until_accuracy <= 1:
             raise RecipeError(f"--until-accuracy {self.until_accuracy}: expected a share, such as 0.999")
         if not 0 <= self.validation_fraction < 1:

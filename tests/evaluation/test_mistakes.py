@@ -34,7 +34,5 @@ def test_confused_pairs_add_up_to_the_mistakes():
     assert sum(pair["count"] for pair in pairs) == len(wrong) == int((~predictions.correct).sum()) > 0
     assert [pair["count"] for pair in pairs] == sorted((pair["count"] for pair in pairs), reverse=True)
     for pair in pairs:
-        same = [
-            row for row in wrong if (row["label"], row["predicted"]) == (pair["label"], pair["predicted"])
-        ]
+        same = [row for row in wrong if (row["label"], row["predicted"]) == (pair["label"], pair["predicted"])]
         assert (pair["count"], pair["of"]) == (len(same), 75)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fieldmark.errors import DatasetError
+from fieldmark.errors import DatasetError, RecipeError
 from fieldmark.images.batches import Flow, epoch_order, flow_from_directory
 from fieldmark.images.read import read
 from fieldmark.images.scan import scan
@@ -114,6 +114,22 @@ def test_bad_files_are_named_in_a_warning(photos: Path) -> None:
         flow = flow_from_directory(photos, target_size=(4, 4))
     assert [problem.path for problem in flow.problems] == ["humans/bad.png"]
     assert len(flow.filenames) == 13
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"batch_size": 0},
+        {"batch_size": -3},
+        {"class_mode": "bin"},
+        {"color_mode": "bgr"},
+        {"target_size": (0, 5)},
+        {"interpolation": "cubic"},
+    ],
+)
+def test_arguments_are_checked(photos: Path, arguments: dict[str, object]) -> None:
+    with pytest.raises(RecipeError, match=next(iter(arguments))):
+        flow_from_directory(photos, **arguments)  # type: ignore[arg-type]
 
 
 def test_refusals(photos: Path, tmp_path: Path) -> None:

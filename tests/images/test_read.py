@@ -54,7 +54,8 @@ def test_a_second_read_decodes_nothing(photos: Path, monkeypatch: pytest.MonkeyP
     second = read(scan(photos), SMALL)
     assert second.decoded == 0
     assert second.dataset.fingerprint != first.dataset.fingerprint  # one image changed its class
-    assert np.array_equal(second.pixels(range(6)).sum(axis=(1, 2, 3)).sum(), first.pixels(range(6)).sum())
+    for row, hash_ in enumerate(second.dataset.hashes):
+        assert np.array_equal(second.pixels([row])[0], first.pixels([first.dataset.hashes.index(hash_)])[0])
 
 
 def test_only_what_is_new_or_of_another_size_is_decoded(photos: Path) -> None:

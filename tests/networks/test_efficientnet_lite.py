@@ -60,8 +60,7 @@ def test_every_strided_layer_is_padded_for_its_own_input(size):
             ours = convolution(layers.padding(x))[0, 0]
             channels = [0] if convolution.groups > 1 else range(x.shape[1])
             theirs = sum(
-                tensorflow_same(x[0, c].numpy(), convolution.weight[0, i].numpy(), 2)
-                for i, c in enumerate(channels)
+                tensorflow_same(x[0, c].numpy(), convolution.weight[0, i].numpy(), 2) for i, c in enumerate(channels)
             )
             np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-4)
             seen.append(tuple(ours.shape))

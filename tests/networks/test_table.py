@@ -110,9 +110,7 @@ def test_smallest_image_works_and_one_pixel_less_is_refused(name):
     minimum = NETWORKS[name].minimum_image_size(None)
     network = build(name, (minimum, minimum + 9), outputs=3)
     assert network(images(2, (minimum, minimum + 9))).shape == (2, 3)
-    with pytest.raises(
-        RecipeError, match=f"{minimum - 1} is below what {name} needs: at least {minimum} pixels"
-    ):
+    with pytest.raises(RecipeError, match=f"{minimum - 1} is below what {name} needs: at least {minimum} pixels"):
         build(name, (300, minimum - 1), outputs=3)
 
 

@@ -14,15 +14,10 @@ from fieldmark.evaluation.predictions import Predictions, write_csv
 from fieldmark.recipe import Recipe
 
 PER_CLASS = {"train": 6, "validation": 4}
-HISTORY = (
-    "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,"
-    "learning_rate,seconds,images_per_second"
-)
+HISTORY = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second"
 
 
-def make_run(
-    folder: Path, *, classes=("cats", "dogs"), stem="image", wrong=2, epochs=3, splits=PER_CLASS
-) -> Path:
+def make_run(folder: Path, *, classes=("cats", "dogs"), stem="image", wrong=2, epochs=3, splits=PER_CLASS) -> Path:
     """Write a run folder and the images it speaks of; `wrong` answers a split go to the next class."""
     root, run = folder / "data", folder / "run"
     run.mkdir(parents=True)
@@ -39,9 +34,7 @@ def make_run(
     write(run / "recipe.json", Recipe(epochs=epochs or None).to_json())
     write(run / "run.json", _run(root, classes))
     _write_dataset(run / "dataset.csv", predictions)
-    lines = [
-        f"{epoch},{1 / epoch},0.{epoch},{2 / epoch},0.{epoch},0.001,1.5,42" for epoch in range(1, epochs + 1)
-    ]
+    lines = [f"{epoch},{1 / epoch},0.{epoch},{2 / epoch},0.{epoch},0.001,1.5,42" for epoch in range(1, epochs + 1)]
     (run / "history.csv").write_text("\n".join([HISTORY, *lines]) + "\n")
     return run
 
@@ -93,8 +86,7 @@ def _audit(root, predictions):
         "classes": {name: int((predictions.labels == i).sum()) for i, name in enumerate(predictions.classes)},
         "splits": {},
         "problems": [
-            {"path": f"{first} {number}", "code": "truncated", "detail": f"of {first}"}
-            for number in range(25)
+            {"path": f"{first} {number}", "code": "truncated", "detail": f"of {first}"} for number in range(25)
         ],
         "duplicates": [[first, last]],
         "leaks": [{"train": first, "other": last, "distance": 0.0}],

@@ -99,9 +99,7 @@ def test_learning_of_a_header_alone_has_no_curves(run):
 
 @pytest.mark.parametrize("rows", [1, 2, 500])
 def test_marked_epochs_are_few_and_within_the_chart(run, rows):
-    (run / "history.csv").write_text(
-        "\n".join([HISTORY, *(f"{n},1,1,1,1,1,1,1" for n in range(1, rows + 1))])
-    )
+    (run / "history.csv").write_text("\n".join([HISTORY, *(f"{n},1,1,1,1,1,1,1" for n in range(1, rows + 1))]))
     chart = resolve_learning(context_of(run))["charts"][0]
     assert chart["epoch_ticks"][0] == 1
     assert len(chart["epoch_ticks"]) <= 8

@@ -70,9 +70,7 @@ def test_report_answers_every_panels_question(run):
 
 def test_page_needs_nothing_but_its_own_files(run):
     page = rendered(run)
-    assert not any(
-        url in value for value in page.values("src") + page.values("href") for url in ("//", "data:")
-    )
+    assert not any(url in value for value in page.values("src") + page.values("href") for url in ("//", "data:"))
     for value in page.values("src") + [href for href in page.values("href") if not href.startswith("#")]:
         assert (run / value).is_file(), value
     for href in page.values("href"):
@@ -95,9 +93,7 @@ def test_content_policy_knows_the_style_sheet_and_nothing_else(run):
 
 def test_no_template_switches_escaping_off():
     for template in (resources.files("fieldmark") / "report" / "templates").iterdir():
-        assert not re.search(r"\bsafe\b|autoescape|<script", template.read_text(encoding="utf-8")), (
-            template.name
-        )
+        assert not re.search(r"\bsafe\b|autoescape|<script", template.read_text(encoding="utf-8")), template.name
 
 
 def elements(page):

@@ -12,12 +12,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark.errors import DatasetError
+from fieldmark.errors import DatasetError, RecipeError
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.problems import PROBLEMS, Problem
 from fieldmark.images.read import Images, read
 from fieldmark.images.scan import scan, split_folders
-from fieldmark.preprocessing import Color, Interpolation, Preprocessing
+from fieldmark.preprocessing import RESAMPLING, Color, Interpolation, Preprocessing
 
 ClassMode = Literal["binary", "categorical", "sparse"] | None
 
@@ -129,7 +129,8 @@ def flow_from_directory(
     In a program that has imported Keras the result is a `keras.utils.PyDataset` too: `model.fit(flow)` takes it.
     Files that cannot be used are named in a warning and listed in `.problems`.
 
-    Raises DatasetError for a directory that cannot be used, or "binary" with more than two classes.
+    Raises DatasetError for a directory that cannot be used, or "binary" with more than two classes; RecipeError for
+    an argument out of its range.
 
     >>> from fieldmark.images.demo import draw_demo
     >>> import tempfile; folder = Path(tempfile.mkdtemp())
@@ -140,6 +141,7 @@ def flow_from_directory(
     ((16, 32, 32, 3), (16,), {'happy': 0, 'sad': 1})
     """
     directory = Path(directory)
+    _check_arguments(target_size, batch_size, class_mode, color_mode, interpolation)
     dataset = scan(directory)
     if split_folders(directory):
         raise DatasetError(
@@ -156,6 +158,27 @@ def flow_from_directory(
     images = read(dataset, preprocessing)
     _warn(images.dataset)
     return _flow_type()(images, batch_size, class_mode, rescale, shuffle, seed)
+
+
+def _check_arguments(
+    target_size: tuple[int, int],
+    batch_size: int,
+    class_mode: ClassMode,
+    color_mode: Color,
+    interpolation: Interpolation,
+) -> None:
+    if len(target_size) != 2 or not 1 <= min(target_size) <= max(target_size) <= 4096:
+        raise RecipeError(f"target_size {target_size}: expected (height, width) in pixels, such as (300, 300)")
+    if batch_size < 1:
+        raise RecipeError(f"batch_size {batch_size}: expected a number from 1")
+    allowed: dict[str, tuple[str | None, tuple[str | None, ...]]] = {
+        "class_mode": (class_mode, (None, "binary", "categorical", "sparse")),
+        "color_mode": (color_mode, ("rgb", "grayscale")),
+        "interpolation": (interpolation, tuple(RESAMPLING)),
+    }
+    for name, (value, values) in allowed.items():
+        if value not in values:
+            raise RecipeError(f"{name} {value!r}: expected one of {', '.join(map(repr, values))}")
 
 
 def _warn(dataset: Dataset) -> None:

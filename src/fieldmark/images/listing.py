@@ -14,8 +14,9 @@ from fieldmark.images.scan import natural_key
 def list_images(names: Iterable[str], *, recursive: bool = False) -> Iterator[str]:
     """Yield the paths that `names` stand for, in the order given; inside folders and patterns in natural order.
 
-    A folder stands for its files that are not hidden, with `recursive` also for those of the folders inside.
-    A name that exists is never a pattern; one that leads nowhere is yielded as it is, to be reported in its place.
+    A folder stands for its files that are not hidden, with `recursive` also for those of the folders inside, each
+    folder once. A name that exists is never a pattern. What leads nowhere, or cannot be listed, is yielded as it
+    is, to be reported in its place.
     """
     for name in names:
         if name == "-":
@@ -24,7 +25,8 @@ def list_images(names: Iterable[str], *, recursive: bool = False) -> Iterator[st
             yield from _folder(name, recursive=recursive)
         elif glob.has_magic(name) and not os.path.lexists(name):
             # Not Path.glob: a pattern may be absolute and name several folders.
-            yield from sorted(glob.glob(name, recursive=True), key=natural_key) or [name]  # noqa: PTH207
+            found = sorted(glob.glob(name, recursive=True), key=natural_key)  # noqa: PTH207
+            yield from list_images(found, recursive=recursive) if found else [name]
         else:
             yield name
 
@@ -37,11 +39,20 @@ def _lines() -> Iterator[str]:
             yield path
 
 
-def _folder(folder: str, *, recursive: bool) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = (
-            sorted((name for name in folders if not name.startswith(".")), key=natural_key) if recursive else []
-        )
-        for name in sorted(files, key=natural_key):
-            if not name.startswith("."):
-                yield str(Path(parent) / name)
+def _folder(top: str, *, recursive: bool) -> Iterator[str]:
+    stack, seen = [top], set()
+    while stack:
+        folder = stack.pop()
+        try:
+            status = Path(folder).stat()
+            paths = [str(path) for path in Path(folder).iterdir() if not path.name.startswith(".")]
+        except OSError:
+            yield folder
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        paths.sort(key=natural_key)
+        yield from (path for path in paths if not Path(path).is_dir())
+        if recursive:
+            stack.extend(reversed([path for path in paths if Path(path).is_dir()]))

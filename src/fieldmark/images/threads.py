@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from types import TracebackType
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -15,28 +17,97 @@ Result = TypeVar("Result")
 AHEAD = 16
 
 
+class Ahead(Generic[Item, Result]):
+    """Results of function(item) in the order of the items, computed in threads before they are asked for.
+
+    The items are drawn in a thread of their own, so that one that is late (a path typed on stdin) keeps no finished
+    result back. At most `ahead` results a worker wait at a time. Owns its threads: use it in a `with` block.
+
+    >>> with Ahead(abs, [-2, 1, -3]) as results:
+    ...     list(results)
+    [2, 1, 3]
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        workers: int | None = None,
+        ahead: int = AHEAD,
+    ) -> None:
+        workers = workers or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(workers)
+        self._waiting: queue.Queue[Future[Result] | None] = queue.Queue(ahead * workers)
+        self._head: Future[Result] | None = None
+        self._stopped = threading.Event()
+        self._ended = False
+        self._error: BaseException | None = None
+        # A daemon, since a read from stdin cannot be broken off.
+        self._feeder = threading.Thread(target=self._feed, args=(function, items), daemon=True)
+
+    def __enter__(self) -> Ahead[Item, Result]:
+        self._feeder.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Result]:
+        return self
+
+    def __next__(self) -> Result:
+        future = self._peek(wait=True)
+        if future is None:
+            if self._error is not None:
+                raise self._error
+            raise StopIteration
+        self._head = None
+        return future.result()
+
+    def ready(self) -> bool:
+        """Whether the next result is there already."""
+        future = self._peek(wait=False)
+        return future is not None and future.done()
+
+    def _peek(self, *, wait: bool) -> Future[Result] | None:
+        if self._head is None and not self._ended:
+            try:
+                self._head = self._waiting.get(block=wait)
+            except queue.Empty:
+                return None
+            self._ended = self._head is None
+        return self._head
+
+    def _feed(self, function: Callable[[Item], Result], items: Iterable[Item]) -> None:
+        try:
+            for item in items:
+                if self._stopped.is_set() or not self._put(self._pool.submit(function, item)):
+                    return
+        except BaseException as error:  # handed to whoever asks for the next result
+            self._error = error
+        self._put(None)
+
+    def _put(self, future: Future[Result] | None) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._waiting.put(future, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+
 def ordered_map(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    workers: int | None = None,
-    ahead: int = AHEAD,
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, ahead: int = AHEAD
 ) -> Iterator[Result]:
-    """Yield function(item) in the order of the items, computed in threads, at most `ahead` a thread before its turn.
+    """Yield function(item) in the order of the items, computed ahead in threads; see `Ahead`.
 
     >>> list(ordered_map(abs, [-2, 1, -3]))
     [2, 1, 3]
     """
-    workers = workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: collections.deque[Future[Result]] = collections.deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= ahead * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    with Ahead(function, items, workers=workers, ahead=ahead) as results:
+        yield from results

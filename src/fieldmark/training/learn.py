@@ -107,6 +107,8 @@ def learn_from_scratch(
             on_epoch=lambda epoch: progress.line(epoch_line(epoch, recipe.epochs)),
             on_step=step,
         )
+    if history.interrupted:
+        progress.line("stopping: what was learnt is being written; Ctrl-C again discards it")
     return Learnt(
         graph=export.network_graph(network, preprocessing),
         network_answers=lambda rows: network_answers(network, preprocessing, images.pixels(rows)),

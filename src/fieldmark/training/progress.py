@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 # Bars are redrawn this often; more would cost time that training needs.
@@ -50,20 +50,19 @@ class Progress:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
+            TextColumn("{task.fields[count]}"),
             TimeRemainingColumn(),
         )
         drawn = 0.0
         with Bars(*columns, console=self._console, transient=True, refresh_per_second=REDRAWS_PER_SECOND) as bars:
-            task = bars.add_task(name, total=None)
+            task = bars.add_task(name, total=None, count="")  # a stage that never counts shows none
 
             def step(done: int, total: int) -> None:
                 nonlocal drawn
                 now = time.monotonic()
                 if now - drawn > 1 / REDRAWS_PER_SECOND or done == total:
                     drawn = now
-                    bars.update(task, completed=done, total=total)
+                    bars.update(task, completed=done, total=total, count=f"{done}/{total} {unit}")
 
             yield step
 

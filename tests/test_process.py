@@ -1,0 +1,170 @@
+"""The command as a process of its own: signals, pipes, encodings, two at once, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "fieldmark"]
+TRAIN = ["--network", "course", "--image-size", "24", "--channels", "8", "--batch-size", "16"]
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def image(faces: Path) -> Path:
+    return next((faces / "train" / "sad").glob("*.png"))
+
+
+def test_nothing_is_left_in_the_home_folder(faces: Path, trained: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's official builds keep an identity there and report, unless they are told not to."""
+    done = run("predict", trained, image(faces), env={**os.environ, "HOME": str(tmp_path)})
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_json_is_alone_on_stdout(faces: Path, tmp_path: Path) -> None:
+    done = run("train", faces, *TRAIN, "--epochs", 1, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run"]
+
+
+def test_an_encoding_that_lacks_a_letter(faces: Path, trained: Path, tmp_path: Path) -> None:
+    name = tmp_path / "ünï.png"
+    name.write_bytes(image(faces).read_bytes())
+    done = run("predict", trained, name, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert "\\xfcn\\xef.png" in done.stdout
+    assert (
+        run("evaluate", trained, faces / "validation", env={**os.environ, "PYTHONIOENCODING": "ascii"}).returncode == 0
+    )
+
+
+@pytest.mark.parametrize("arguments", [["audit"], ["predict"]], ids=["audit", "predict"])
+def test_a_reader_who_leaves(faces: Path, trained: Path, arguments: list[str]) -> None:
+    given = [str(faces)] if arguments == ["audit"] else [str(trained), str(faces), "--recursive"]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert (process.wait(60), "Traceback" in process.stderr.read()) == (0, False)
+    process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stdout(faces: Path, trained: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "predict", trained, image(faces)], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot write the result to stdout: No space left")
+
+
+def test_answers_come_while_paths_trickle_in(faces: Path, trained: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "predict", str(trained), "-", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for _ in range(3):
+        process.stdin.write(f"{image(faces)}\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["path"] == str(image(faces))
+    process.stdin.close()
+    assert process.wait(60) == 0
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupted_training_is_a_valid_run(faces: Path, tmp_path: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "100000", "--out", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch  2"):
+            process.send_signal(number)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "stopping: what was learnt is being written" in err
+    assert "Traceback" not in err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["interrupted"]
+    assert run("predict", tmp_path / "run", image(faces)).returncode == 0
+
+
+def test_a_killed_training_spoils_nothing(faces: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "100000", "--out", "run"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch  2"):
+            process.kill()
+            break
+    process.communicate(timeout=60)
+    assert (tmp_path / "run" / "history.csv").read_text().startswith("epoch,")
+    done = run("predict", tmp_path / "run", image(faces))
+    assert (done.returncode, "no classifier here" in done.stderr) == (2, True)
+    assert run("train", faces, *TRAIN, "--epochs", 1, "--out", tmp_path / "again").returncode == 0
+
+
+def test_two_trainings_never_share_a_folder(faces: Path, tmp_path: Path) -> None:
+    def start(out: str | None) -> subprocess.Popen[str]:
+        place = ["--out", out] if out else []
+        command = [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "1", *place]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    same = [start("same"), start("same")]
+    numbered = [start(None), start(None)]
+    errors = [process.communicate(timeout=120)[1] for process in (*same, *numbered)]
+    assert sorted(process.returncode for process in same) == [0, 2], errors
+    assert any("exists already" in error for error in errors[:2])
+    assert [process.returncode for process in numbered] == [0, 0]
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {f"{faces.name}-1", f"{faces.name}-2"}
+
+
+def test_bars_on_a_terminal_and_none_elsewhere(faces: Path, tmp_path: Path) -> None:
+    import pty
+
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "2"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=child,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(child)
+    shown, deadline = b"", time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            part = os.read(parent, 65536)
+        except OSError:  # the other end was closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(parent)
+    assert process.wait(60) == 0
+    assert "━".encode() in shown
+    assert "━" not in run("train", faces, *TRAIN, "--epochs", 1, cwd=tmp_path).stderr
