@@ -17,8 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from hardware import hardware, shared_data, write_results
 from PIL import Image
+
+from hardware import hardware, shared_data, write_results
 
 FIELDMARK = Path(sys.executable).parent / "fieldmark"
 

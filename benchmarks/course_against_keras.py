@@ -75,9 +75,11 @@ def main() -> None:
     options.add_argument("--side", action="store_true", help=argparse.SUPPRESS)
     arguments = options.parse_args()
     if arguments.side:
-        return answer_for_fieldmark(arguments)
+        answer_for_fieldmark(arguments)
+        return
     if arguments.follow:
-        return follow(arguments.data)
+        follow(arguments.data)
+        return
     machine = hardware()
     sides = [start(name, command, arguments) for name, command in commands().items()]
     try:

@@ -36,21 +36,25 @@ def help_text(*command: str) -> str:
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
     lines = ["| " + " | ".join(row).replace("\n", " ") + " |" for row in [header, tuple("--" for _ in header), *rows]]
     return "\n".join(lines) + "\n"
 
 
 def cell(text: object) -> str:
+    """Text as a cell of a table may hold it."""
     return str(text).replace("|", "\\|")
 
 
 def commands() -> str:
+    """What every command's --help says."""
     parts = [f"# Commands\n\n```text\n{help_text()}\n```\n"]
     parts += [f"## fieldmark {name}\n\n```text\n{help_text(name)}\n```\n" for name in COMMANDS]
     return "\n".join(parts)
 
 
 def recipe() -> str:
+    """Every field of Recipe, and the networks' defaults."""
     rows = []
     for field in dataclasses.fields(Recipe):
         default = (
@@ -68,8 +72,8 @@ def recipe() -> str:
         for name, spec in NETWORKS.items()
     ]
     return (
-        "# Recipe\n\nEvery choice of a training: an option of `fieldmark train`, a keyword of `fieldmark.train`, a field of "
-        "`recipe.json`.\n\n"
+        "# Recipe\n\nEvery choice of a training: an option of `fieldmark train`, a keyword of "
+        "`fieldmark.train`, a field of `recipe.json`.\n\n"
         + table(("option", "meaning", "one of", "default"), rows)
         + "\n## Networks and their defaults\n\n"
         + table(("network", "what it is", *BY_NETWORK), networks)
@@ -80,6 +84,7 @@ def recipe() -> str:
 
 
 def problems() -> str:
+    """Every problem code."""
     rows = [(f"`{code}`", kind.meaning, "yes" if kind.usable else "no") for code, kind in PROBLEMS.items()]
     return "# Problems\n\nWhy a file or folder is not used, or is used with a remark.\n\n" + table(
         ("code", "meaning", "used all the same"), rows
@@ -87,6 +92,7 @@ def problems() -> str:
 
 
 def groups() -> str:
+    """Every rule for file names."""
     rows = [
         (f"`{name}`", cell(meaning), f"`{cell(expression)}`") for name, (expression, meaning) in GROUP_RULES.items()
     ]
@@ -96,6 +102,7 @@ def groups() -> str:
 
 
 def report() -> str:
+    """Every panel and its question."""
     rows = [(panel.title, panel.question) for panel in PANELS.values()]
     return "# Report\n\n" + table(("panel", "the question it answers"), rows)
 
@@ -104,6 +111,7 @@ PAGES = {"commands": commands, "recipe": recipe, "problems": problems, "groups":
 
 
 def main() -> None:
+    """Write all pages."""
     REFERENCE.mkdir(exist_ok=True)
     for name, make in PAGES.items():
         (REFERENCE / f"{name}.md").write_text(NOTICE + make(), encoding="utf-8")

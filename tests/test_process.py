@@ -101,7 +101,7 @@ def test_an_interrupted_training_is_a_valid_run(faces: Path, tmp_path: Path, num
         if line.startswith("epoch  2"):
             process.send_signal(number)
             break
-    out, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "stopping: what was learnt is being written" in err
     assert "Traceback" not in err

@@ -14,7 +14,6 @@ from sklearn import metrics as reference
 from fieldmark.evaluation.metrics import (
     accuracy_interval,
     calibration_error,
-    cluster_bootstrap,
     overfitting,
     percent,
     split_metrics,
@@ -171,7 +170,6 @@ def test_groups_that_stand_or_fall_together_count_once():
 def test_when_all_is_right_only_the_number_of_groups_counts():
     assert accuracy_interval(*answered(20, 0, 10))[:2] == pytest.approx(wilson(20, 20))
     assert accuracy_interval(*answered(1, 0, 50))[:2] == pytest.approx(wilson(1, 1))
-    assert cluster_bootstrap(*answered(20, 0, 10)) == (1.0, 1.0)  # what it would claim
 
 
 def test_groups_that_are_mixed_alike_count_nearly_as_their_images():
@@ -208,29 +206,6 @@ def test_interval_covers_the_truth(groups, size, accuracy, likeness):
         inside += low <= accuracy <= high
     # 95 % of 200 is 190 with a deviation of 3; the percentile bootstrap reaches 130 to 186 here.
     assert inside >= 181
-
-
-def test_bootstrap_is_that_of_whole_groups():
-    correct, groups = (
-        np.array([True] * 9 + [False] + [True] * 5 + [False] * 5),
-        [*"a" * 10, *"b" * 5, *"cdefg"],
-    )
-    random, shares = np.random.default_rng(0), []
-    members = [[row for row, name in enumerate(groups) if name == group] for group in "abcdefg"]
-    for _ in range(4000):
-        rows = [row for group in random.integers(0, 7, 7) for row in members[group]]
-        shares.append(correct[rows].mean())
-    expected = np.quantile(shares, [0.025, 0.975])
-    assert cluster_bootstrap(correct, groups, samples=20000) == pytest.approx(tuple(expected), abs=0.03)
-
-
-def test_bootstrap_depends_on_the_seed_alone():
-    correct, groups = np.arange(200) % 7 > 0, [str(row // 3) for row in range(200)]
-    order = np.random.default_rng(1).permutation(200)
-    shuffled = cluster_bootstrap(correct[order], [groups[row] for row in order])
-    assert cluster_bootstrap(correct, groups) == shuffled
-    assert cluster_bootstrap(correct, groups, seed=1) != shuffled
-    assert cluster_bootstrap(correct[:0], []) == (0.0, 1.0)
 
 
 def each_its_own(right, n):

@@ -55,9 +55,14 @@ def test_content_without_a_row_is_remembered(tmp_path: Path) -> None:
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     store = RowStore(tmp_path, DTYPE)
-    with pytest.raises(ZeroDivisionError), store.writer() as writer:
-        writer.add("a", row(1))
-        raise ZeroDivisionError
+
+    def work() -> None:
+        with store.writer() as writer:
+            writer.add("a", row(1))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -117,7 +117,7 @@ def test_links_pipes_and_sockets(tmp_path: Path) -> None:
     (root / "a" / "loop").symlink_to(root)
     (root / "a" / "2.jpg").symlink_to(tmp_path / "elsewhere" / "2.jpg")
     with socket.socket(socket.AF_UNIX) as server:
-        place = os.getcwd()
+        place = Path.cwd()
         os.chdir(root / "b")  # the name of a socket may only be short
         try:
             server.bind("s.jpg")
@@ -142,11 +142,7 @@ def test_a_linked_class_folder_counts_once(tmp_path: Path) -> None:
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     put(tmp_path, "a/1.jpg", "b/1.jpg")
-    for name in (b"a/\xff.jpg", b"\xfe/1.jpg"):
-        path = os.path.join(os.fsencode(tmp_path), name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(b"x")
+    put(tmp_path, os.fsdecode(b"a/\xff.jpg"), os.fsdecode(b"\xfe/1.jpg"))
     assert scan(tmp_path).classes == ("a", "b")
     assert codes(tmp_path) == {"a/\\xff.jpg": "name_not_utf8", "\\xfe": "name_not_utf8"}
 

@@ -107,23 +107,6 @@ def accuracy_interval(correct: Correct, groups: Sequence[str]) -> tuple[float, f
     return *wilson(total / n * effective, effective), "wilson over groups"
 
 
-def cluster_bootstrap(correct: Correct, groups: Sequence[str], *, seed: int = 0, samples: int = 2000) -> Interval:
-    """Return the 95 % percentile interval of accuracy when whole groups are drawn with replacement.
-
-    The same whatever the order of the rows. (0, 1) where there is no image. For differences and other
-    statistics; for one accuracy `accuracy_interval` says why it is too narrow.
-    """
-    right, sizes = _by_group(correct, groups)
-    if not len(sizes):
-        return 0.0, 1.0
-    # Groups of one size and one number right are alike: drawing kinds of groups is the same, and far less
-    # work.
-    kinds, counts = np.unique(np.stack([sizes, right]), axis=1, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(sizes), counts / counts.sum(), size=samples)
-    low, high = np.quantile((draws @ kinds[1]) / (draws @ kinds[0]), [0.025, 0.975])
-    return float(low), float(high)
-
-
 def confusion_matrix(labels: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], *, classes: int) -> Counts:
     """Return counts (classes, classes): row = true class, column = answer."""
     pairs = labels.astype(np.int64) * classes + predicted

@@ -169,14 +169,18 @@ def _search(
     # too coarse costs some precision of the estimate, too fine makes it worthless.
     order = sorted(range(len(paths)), key=lambda row: (hashes[row], paths[row]))
     resemblance = _resemblance(thumbnails, order)
+    # Identical files are no evidence for a rule: they are alike whatever they are called.
+    single = [row for number, row in enumerate(order) if not number or hashes[row] != hashes[order[number - 1]]]
+    resemblance_of_singles = _resemblance(thumbnails[single], list(range(len(single))))
     places = [(posixpath.dirname(path), posixpath.splitext(posixpath.basename(path))[0]) for path in paths]
     believed, doubted = [], ""
     for rule, (expression, meaning) in GROUP_RULES.items():
         names = _by_rule(places, expression)
         in_class = [name and f"{label}/{name}" for name, label in zip(names, labels, strict=True)]
-        if len(_sequences(in_class)) < MINIMUM_SEQUENCES:
+        of_singles = [in_class[row] for row in single]
+        if len(_sequences(of_singles)) < MINIMUM_SEQUENCES:
             continue
-        evidence = resemblance(in_class, _codes(labels), None)
+        evidence = resemblance_of_singles(of_singles, _codes([labels[row] for row in single]), None)
         if evidence.convincing:
             count = len(set(in_class) - {None}) + in_class.count(None)
             believed.append((count, rule, meaning, evidence, names))

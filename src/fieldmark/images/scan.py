@@ -140,7 +140,7 @@ def require_trainable(dataset: Dataset) -> None:
     if few:
         raise DatasetError(
             f"{dataset.root}: fewer than two usable images in {', '.join(few)}; a class needs two at the least",
-            hint="add images, or move what is no class elsewhere; `fieldmark audit` lists the files that cannot be used",
+            hint="add images, or move what is no class elsewhere; `fieldmark audit` lists what cannot be used",
         )
 
 
@@ -260,7 +260,7 @@ def _refuse_splits_without_train(root: Path, splits: list[tuple[str, Path]]) -> 
         if split != "train" and _holds(folder, folders=True) and classes & {entry.name for entry in _entries(folder)}:
             raise DatasetError(
                 f"{root}: holds class folders beside {folder.name}/, which holds class folders of the same names",
-                hint=f"move the class folders into {root / 'train'}, or move {folder.name}/ out and give it as --validation",
+                hint=f"move the class folders into {root / 'train'}, or {folder.name}/ out and name it with --validation",
             )
 
 

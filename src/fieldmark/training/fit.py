@@ -52,29 +52,8 @@ def fit(
     interrupted = False
     try:
         for epoch in range(1, choices.epochs + 1):
-            started = time.perf_counter()
-            # One pass over the training images, in an order and with variations that (seed, epoch, content) decide.
-            network.train()
-            loss, correct, seen = 0.0, 0, 0
-            for done, (pixels, labels) in enumerate(_batches(images, choices, epoch)):
-                for group in optimizer.param_groups:
-                    group["lr"] = choices.learning_rate * _schedule(choices, images, epoch, done)
-                batch_loss, batch_correct = step.train(optimizer, pixels, labels)
-                if not math.isfinite(batch_loss):
-                    raise _diverged(epoch, done + 1, batch_loss, choices)
-                loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(labels)
-                on_step(done + 1, steps_of(images, choices))
-            trained = time.perf_counter()
-            # Loss and accuracy on validation, with the weights as they are now.
-            row = Epoch(
-                epoch,
-                loss / seen,
-                correct / seen,
-                *validate(step, images),
-                float(optimizer.param_groups[0]["lr"]),
-                time.perf_counter() - started,
-                seen / (trained - started),
-            )
+            # One pass over the training images, then loss and accuracy on validation with the weights as they are.
+            row = _epoch(epoch, step, optimizer, images, choices, on_step)
             history.append(row)
             write_history(folder / "history.csv", history)
             write_checkpoint(folder / "checkpoints" / "last.safetensors", network)
@@ -86,10 +65,44 @@ def fit(
                 break
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        step.pool.shutdown()
     if best is not None:
         restore(network, best[1])
     kept = best[0].epoch if best is not None else len(history)
     return History(tuple(history), kept, interrupted)
+
+
+def _epoch(
+    epoch: int,
+    step: Step,
+    optimizer: torch.optim.Optimizer,
+    images: Images,
+    choices: StepChoices,
+    on_step: Callable[[int, int], None],
+) -> Epoch:
+    """Train for one epoch, in an order and with variations that (seed, epoch, content) decide, and validate."""
+    started = time.perf_counter()
+    step.network.train()
+    loss, correct, seen = 0.0, 0, 0
+    for done, (pixels, labels) in enumerate(_batches(images, choices, epoch)):
+        for group in optimizer.param_groups:
+            group["lr"] = choices.learning_rate * _schedule(choices, images, epoch, done)
+        batch_loss, batch_correct = step.train(optimizer, pixels, labels)
+        if not math.isfinite(batch_loss):
+            raise _diverged(epoch, done + 1, batch_loss, choices)
+        loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(labels)
+        on_step(done + 1, steps_of(images, choices))
+    trained = time.perf_counter()
+    return Epoch(
+        epoch,
+        loss / seen,
+        correct / seen,
+        *validate(step, images),
+        float(optimizer.param_groups[0]["lr"]),
+        time.perf_counter() - started,
+        seen / (trained - started),
+    )
 
 
 def steps_of(images: Images, choices: StepChoices) -> int:
