@@ -1,7 +1,7 @@
 # Everything a developer does here. `make demo` and `make test` need only Python 3.11 and make.
 PYTHON ?= python3
 BIN := .venv/bin
-# The lines are separated so that a change of any of these files sets the environment up again.
+# A change of any of these files sets the environment up again.
 SETUP_FILES := pyproject.toml constraints.txt
 
 .PHONY: demo test check bench clean
@@ -21,8 +21,9 @@ check: .venv/ready-for-tests  ## format, lint, types, architecture
 bench: .venv/ready-for-tests  ## speed and accuracy against peers, side by side
 	$(BIN)/python benchmarks/run.py
 
+# Debian's python3 comes without ensurepip; its package python3-venv has it.
 .venv/ready: $(SETUP_FILES)
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || (rm -rf .venv && apt-get update && apt-get install -y python3-venv && $(PYTHON) -m venv .venv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train]'
 	touch $@
 
