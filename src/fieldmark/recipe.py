@@ -25,7 +25,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 1_000_000),
     "steps_per_epoch": (1, 1_000_000),
     "batch_size": (1, 1_000_000),
-    "learning_rate": (1e-12, 1e6),
+    "learning_rate": (1e-30, 1e30),
     "weight_decay": (0, 1e3),
     "threads": (1, 4096),
 }

@@ -122,7 +122,7 @@ def test_keep_best_restores_the_best_epoch(images: Images, tmp_path: Path, monke
 
 def test_a_loss_that_is_no_number_stops(images: Images, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"the loss turned (nan|inf) in epoch \d") as caught:
-        train(images, tmp_path, learning_rate=1e6, optimizer="sgd", epochs=30)
+        train(images, tmp_path, learning_rate=1e20, optimizer="sgd", epochs=30)
     assert "--learning-rate" in caught.value.hint
 
 

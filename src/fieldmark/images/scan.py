@@ -260,7 +260,7 @@ def _refuse_splits_without_train(root: Path, splits: list[tuple[str, Path]]) -> 
         if split != "train" and _holds(folder, folders=True) and classes & {entry.name for entry in _entries(folder)}:
             raise DatasetError(
                 f"{root}: holds class folders beside {folder.name}/, which holds class folders of the same names",
-                hint=f"move the class folders into {root / 'train'}, or {folder.name}/ out and name it with --validation",
+                hint=f"move the class folders into {root / 'train'}, or name {folder.name}/ with --validation",
             )
 
 
