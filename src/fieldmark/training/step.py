@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,20 +24,15 @@ from torch.nn.functional import cross_entropy, softplus
 
 from fieldmark.networks.deployed import scaled
 from fieldmark.preprocessing import Pixels, Preprocessing
+from fieldmark.training.linear import LateLinear
+from fieldmark.training.suit import depends_on_company, images_in_cache, runs_blocked
 
 Labels = npt.NDArray[np.int32]
 Gradients = list[torch.Tensor]
 Result = TypeVar("Result")
 
-CACHE_FILES = Path("/sys/devices/system/cpu/cpu0/cache")  # Linux only
-# Assumed where the system does not tell its cache. Also the most we use of a larger one (a server's, which
-# many cores share): glibc hands blocks above 32 MiB back to the system, which clears them before every use.
-CACHE_BYTES = 32 * 2**20
 # Spans of a batch for each thread: more than one, so that a thread that is held up leaves some to the others.
 SPANS_A_THREAD = 4
-# How much an answer may depend on the other images, relative: sums in float32 differ by less.
-COMPANY_TOLERANCE = 1e-3
-NEEDS_WHOLE_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
 @dataclass(frozen=True)
@@ -74,6 +68,7 @@ class Step:
     batch_size: int  # images
     micro_batch: int | None  # images of one forward and backward; None: the whole batch
     micro_batch_evaluation: int  # images of one forward
+    blocked: bool  # activations in oneDNN's own memory layout
     pool: ThreadPoolExecutor  # kept, because a new thread's memory has to be fetched from the system first
     threads: int
 
@@ -105,29 +100,35 @@ class Step:
     def _gradients(self, pixels: Pixels, labels: Labels, micro_batch: int) -> tuple[float, int, Gradients]:
         weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         loss, correct, total = 0.0, 0, [torch.zeros_like(weight) for weight in weights]
-        for logits, targets in self._answers(pixels, labels, micro_batch):
+        late = LateLinear()
+        for images, targets in _parts(pixels, labels, micro_batch):
+            with late:
+                logits = self._logits(images)
             losses = self.loss.sum(logits, targets)
             # Not backward(): threads would add to the same .grad.
-            gradients = torch.autograd.grad(losses, weights, allow_unused=True, materialize_grads=True)
-            torch._foreach_add_(total, gradients)
+            found = torch.autograd.grad(losses, [*weights, *late.outputs], allow_unused=True)
+            late.keep(found[len(weights) :])
+            for sums, gradient in zip(total, found, strict=False):
+                if gradient is not None:
+                    sums.add_(gradient)
             loss, correct = loss + losses.item(), correct + _correct(logits, targets)
+        late.add_to(weights, total)
         return loss, correct, total
 
     def _judged(self, pixels: Pixels, labels: Labels, micro_batch: int) -> tuple[float, int]:
         loss, correct = 0.0, 0
         with torch.no_grad():
-            for logits, targets in self._answers(pixels, labels, micro_batch):
+            for images, targets in _parts(pixels, labels, micro_batch):
+                logits = self._logits(images)
                 loss += self.loss.sum(logits, targets).item()
                 correct += _correct(logits, targets)
         return loss, correct
 
-    def _answers(self, pixels: Pixels, labels: Labels, micro_batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
         dtype = next(self.network.parameters()).dtype
-        for start in range(0, len(labels), micro_batch):
-            span = slice(start, start + micro_batch)
-            images = torch.from_numpy(np.ascontiguousarray(pixels[span]))
-            x = scaled(images, self.preprocessing.mean, self.preprocessing.deviation)
-            yield self.network(x.to(dtype)), torch.from_numpy(np.ascontiguousarray(labels[span]))
+        x = scaled(images, self.preprocessing.mean, self.preprocessing.deviation).to(dtype)
+        logits: torch.Tensor = self.network(x.contiguous().to_mkldnn() if self.blocked else x)
+        return logits.to_dense() if logits.is_mkldnn else logits
 
     def _spans(
         self,
@@ -161,94 +162,36 @@ class Step:
 def make_step(network: nn.Module, preprocessing: Preprocessing, loss: Loss, batch_size: int) -> Step:
     """The fastest step for this network on this machine, with as many threads as torch has now.
 
-    The network's weights are laid out anew in memory (channels last); their values stay.
+    The network's weights may be laid out anew in memory (channels last); their values stay.
     """
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     threads = torch.get_num_threads()
     shape = preprocessing.shape
+    whole = depends_on_company(network, shape)
+    in_cache = images_in_cache(network, shape, threads=threads)
+    blocked = not whole and runs_blocked(network, shape)
+    if not blocked:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Step(
         network,
         preprocessing,
         loss,
         batch_size,
-        micro_batch_size(network, shape, batch_size=batch_size, threads=threads),
-        images_in_cache(network, shape, threads=threads),
+        # So few that every thread gets some.
+        None if whole else min(in_cache, math.ceil(batch_size / threads)),
+        in_cache,
+        blocked,
         ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)),
         threads,
     )
 
 
-def micro_batch_size(
-    network: nn.Module, image_shape: tuple[int, int, int], *, batch_size: int, threads: int = 1
-) -> int | None:
-    """How many images (height, width, channels) go forward and backward at once; None: the whole batch must.
-
-    As many as stay in a thread's share of the cache, but at least one and so few that every thread has some.
-
-    >>> micro_batch_size(nn.Sequential(nn.Flatten(), nn.Linear(48, 1)), (4, 4, 3), batch_size=10, threads=2)
-    5
-    >>> micro_batch_size(nn.BatchNorm2d(3), (4, 4, 3), batch_size=10) is None
-    True
-    """
-    if depends_on_company(network, image_shape):
-        return None
-    return min(images_in_cache(network, image_shape, threads=threads), math.ceil(batch_size / threads))
-
-
-def images_in_cache(network: nn.Module, image_shape: tuple[int, int, int], *, threads: int = 1) -> int:
-    """At least one, and as many images as fit a thread's share of the cache in the widest layer."""
-    widest = 1
-
-    def measure(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        nonlocal widest
-        tensors = [tensor for tensor in (*inputs, output) if isinstance(tensor, torch.Tensor)]
-        widest = max(widest, sum(tensor.nbytes for tensor in tensors))
-
-    layers = [layer for layer in network.modules() if not any(layer.children())]
-    hooks = [layer.register_forward_hook(measure) for layer in layers]
-    training = network.training
-    try:
-        with torch.no_grad():
-            network.eval()(_images(network, image_shape, 1))
-    finally:
-        network.train(training)
-        for hook in hooks:
-            hook.remove()
-    return max(1, min(last_level_cache_bytes(), CACHE_BYTES) // threads // widest)
-
-
-def depends_on_company(network: nn.Module, image_shape: tuple[int, int, int]) -> bool:
-    """Whether an image's answer in training depends on its batch, or on chance as with dropout."""
-    # Asked by name first: a trial would move BatchNorm's running statistics.
-    if any(isinstance(layer, NEEDS_WHOLE_BATCH) for layer in network.modules()):
-        return True
-    images = _images(network, image_shape, 4)
-    training = network.training
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            whole = network.train()(images)
-            halves = torch.cat([network(images[:2]), network(images[2:])])
-    finally:
-        network.train(training)
-    difference = (whole - halves).abs().max()
-    return bool(difference > COMPANY_TOLERANCE * whole.abs().max())
-
-
-def last_level_cache_bytes(folder: Path = CACHE_FILES) -> int:
-    """The size of this processor's largest cache; CACHE_BYTES where the system does not tell."""
-    sizes = []
-    for file in folder.glob("index*/size"):
-        text = file.read_text().strip()
-        if text.endswith("K") and text[:-1].isdigit():
-            sizes.append(int(text[:-1]) * 1024)
-    return max(sizes, default=CACHE_BYTES)
-
-
-def _images(network: nn.Module, image_shape: tuple[int, int, int], count: int) -> torch.Tensor:
-    height, width, channels = image_shape
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(count, channels, height, width, generator=generator)
-    return images.to(next(network.parameters()).dtype)
+def _parts(pixels: Pixels, labels: Labels, micro_batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for start in range(0, len(labels), micro_batch):
+        part = slice(start, start + micro_batch)
+        yield (
+            torch.from_numpy(np.ascontiguousarray(pixels[part])),
+            torch.from_numpy(np.ascontiguousarray(labels[part])),
+        )
 
 
 def _correct(logits: torch.Tensor, labels: torch.Tensor) -> int:
