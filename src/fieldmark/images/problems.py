@@ -30,7 +30,6 @@ PROBLEMS: dict[str, ProblemKind] = {
     "too_many_bytes": ProblemKind("the file is larger than any image within the limit of pixels needs"),
     "not_regular_file": ProblemKind("a pipe, socket, device or folder stands where a file belongs"),
     "broken_link": ProblemKind("a symbolic link that leads nowhere, or back to itself"),
-    "changed_since_scan": ProblemKind("the file is not the one that was scanned: it changed in between"),
     "name_not_utf8": ProblemKind("the name is not valid UTF-8 and cannot be written into results"),
     # never an image, never a class
     "hidden": ProblemKind("a hidden file or folder: its name begins with a dot"),
