@@ -19,6 +19,7 @@ FLOORS = [
     {"storage", "preprocessing", "recipe", "runtime"},
     {"images", "networks", "evaluation"},
     {"runs", "export", "classifier"},
+    {"embedding"},
     {"training"},
     {"report"},
     {"pipeline"},

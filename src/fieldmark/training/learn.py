@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fieldmark import export
 from fieldmark.classifier import Classifier, load
+from fieldmark.embedding import embed, find_backbone
 from fieldmark.errors import missing_extra
 from fieldmark.images.read import Images
 from fieldmark.images.read import Progress as OnProgress
@@ -19,7 +20,6 @@ from fieldmark.images.scan import counted
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
 from fieldmark.training.choices import StepChoices
-from fieldmark.training.embed import embed, find_backbone
 from fieldmark.training.head import fit_head
 from fieldmark.training.history import epoch_line, remarks, write_history
 from fieldmark.training.progress import Progress

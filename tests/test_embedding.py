@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import fieldmark
+from fieldmark import embedding as embed_module
+from fieldmark.embedding import embed, find_backbone
 from fieldmark.images.cache import cache_folder
 from fieldmark.images.read import read
 from fieldmark.images.scan import scan
 from fieldmark.networks.deployed import scaled
 from fieldmark.networks.efficientnet_lite import pretrained
 from fieldmark.preprocessing import Preprocessing
-from fieldmark.training import embed as embed_module
-from fieldmark.training.embed import embed, find_backbone
 from tests.no_torch import NO_TORCH
 
 PREPROCESSING = Preprocessing(width=64, height=64, mean=127.0, deviation=128.0)
