@@ -289,7 +289,7 @@ def _write_run(
             "dataset_fingerprint": found.dataset.fingerprint,
             "model_sha256": weights,
             "versions": _versions(),
-            "hardware": _hardware(),
+            "hardware": {**_hardware(), **learnt.hardware},
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "notes": [*learnt.notes, *found.remarks],
             "choices": list(learnt.choices),

@@ -17,6 +17,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": ("constant", "cosine"),
     "keep": ("last", "best"),
     "class_weights": ("none", "balanced"),
+    "device": ("auto", "cpu", "cuda"),
 }
 
 # Least and largest values; beyond them is a slip of the keyboard, and memory would not do.
@@ -75,6 +76,9 @@ class Recipe:
     group_by: str | None = choice(None, "regular expression that names an image's group, or none")
     seed: int = choice(0, "chooses the split, the initial weights, the order and the augmentation")
     threads: int | None = choice(None, "threads of the training; another number may change the last bits")
+    device: str = choice(
+        "auto", "where a network learns from scratch; auto: a GPU where torch can use one, else the CPU"
+    )
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():

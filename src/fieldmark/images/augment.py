@@ -81,7 +81,7 @@ def augment(images: Pixels, keys: Keys, *, name: str, seed: int, epoch: int) -> 
     if augmentation == Augmentation() or not len(images):
         return images.copy()
     draws = draw(keys, seed=seed, epoch=epoch)
-    matrices = _color_matrices(augmentation, draws)
+    matrices = color_matrices(augmentation, draws)
     padded = _pad_edges(images, augmentation)
     size = (images.shape[2], images.shape[1])
     result = np.empty_like(images)
@@ -128,8 +128,8 @@ def _mix(bits: Keys) -> Keys:
     return bits ^ (bits >> np.uint64(31))
 
 
-def _color_matrices(augmentation: Augmentation, draws: Mapping[str, Numbers]) -> Numbers:
-    """Fold all colour changes into (batch, 3, 4) matrices: new = matrix[:, :3] @ old + matrix[:, 3]."""
+def color_matrices(augmentation: Augmentation, draws: Mapping[str, Numbers]) -> Numbers:
+    """Fold all colour changes into float64 (batch, 3, 4) matrices: new = matrix[:, :3] @ old + matrix[:, 3]."""
     saturation = _factor(augmentation.saturation, draws["saturation"])
     saturation = np.where(draws["gray"] < augmentation.gray, 0.0, saturation)[:, None, None]
     luma = np.tile(np.array([0.299, 0.587, 0.114]), (3, 1))

@@ -64,6 +64,7 @@ def choose(network: str | nn.Module, choices: dict[str, Any]) -> tuple[Recipe, P
             f"a recipe has no field {', '.join(unknown)}",
             hint="the fields are " + ", ".join(field.name for field in dataclasses.fields(Recipe)),
         )
+    _require_device(choices.get("device"))
     if not isinstance(network, str):
         recipe = Recipe(network=type(network).__name__, **choices)
         return _filled(recipe, OWN_NETWORK), _preprocessing(recipe, OWN_NETWORK["image_size"], 0.0, 255.0)
@@ -71,6 +72,7 @@ def choose(network: str | nn.Module, choices: dict[str, Any]) -> tuple[Recipe, P
     if entry.pretrained:
         _refuse(recipe, [name for name in BY_STEPS if getattr(recipe, name) is not None])
         _refuse(recipe, ["keep"] if recipe.keep != CHOICES["keep"][0] else [])
+        _refuse(recipe, ["device"] if recipe.device == "cuda" else [])
     filled = _filled(recipe, {name: getattr(entry, name) for name in BY_NETWORK})
     _require_size(filled, entry)
     return filled, _preprocessing(filled, entry.image_size, entry.mean, entry.deviation)
@@ -87,6 +89,17 @@ def _filled(recipe: Recipe, defaults: dict[str, Any]) -> Recipe:
 def _preprocessing(recipe: Recipe, image_size: int, mean: float, deviation: float) -> Preprocessing:
     size = recipe.image_size or image_size
     return Preprocessing(width=size, height=size, fit=recipe.fit, mean=mean, deviation=deviation)  # type: ignore[arg-type]
+
+
+def _require_device(device: str | None) -> None:
+    """Raise before any image is read where there is no GPU for --device cuda."""
+    if device != "cuda":
+        return
+    try:
+        from fieldmark.training.device import find_device
+    except ImportError as error:
+        raise missing_extra("training on a GPU", error) from error
+    find_device(device)
 
 
 def _require_size(recipe: Recipe, entry: NetworkSpec) -> None:

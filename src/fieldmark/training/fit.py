@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +15,38 @@ import torch
 from torch import nn
 
 from fieldmark.errors import TrainingError
-from fieldmark.images.augment import augment
-from fieldmark.images.batches import content_keys, epoch_order
+from fieldmark.images.augment import find_augmentation
+from fieldmark.images.batches import epoch_order
 from fieldmark.images.read import Images
-from fieldmark.images.threads import ordered_map
-from fieldmark.preprocessing import Pixels, Preprocessing
+from fieldmark.preprocessing import Preprocessing
 from fieldmark.training.checkpoint import restore, snapshot, write_checkpoint
 from fieldmark.training.choices import StepChoices
+from fieldmark.training.device import CPU
+from fieldmark.training.device_step import device_step
+from fieldmark.training.feed import CacheFeed, Feed, device_feed
 from fieldmark.training.history import Epoch, History, write_history
 from fieldmark.training.optimizers import OPTIMIZERS
-from fieldmark.training.step import Loss, Step, make_step
+from fieldmark.training.step import Loss, make_step
 
-# Batches made ready while one is trained on: enough to never wait, few enough to hold.
-BATCHES_AHEAD = 2
 # Share of all steps in which the learning rate of the cosine schedule climbs to its full value.
 WARM_UP = 0.1
+
+
+class Step(Protocol):
+    """What trains on a feed's batches and judges them: `step.Step`, or `device_step.DeviceStep`.
+
+    Both return the sum of the images' losses and how many were right; tensors where the device is not waited for.
+    """
+
+    network: nn.Module
+
+    def train(self, optimizer: torch.optim.Optimizer, *batch: Any) -> tuple[Any, Any]:
+        """Move the weights once."""
+        ...
+
+    def evaluate(self, *batch: Any) -> tuple[Any, Any]:
+        """Judge in evaluation mode."""
+        ...
 
 
 def fit(
@@ -37,45 +56,63 @@ def fit(
     preprocessing: Preprocessing,
     *,
     folder: Path,
+    device: torch.device = CPU,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> History:
     """Train `network` in place on the train split; history.csv and checkpoints/ in `folder` grow epoch by epoch.
 
-    Ctrl-C ends the training and keeps what was learnt.
+    It comes back on the CPU, whatever `device` it was trained on. Ctrl-C ends the training and keeps what was learnt.
     Raises TrainingError when the loss is no longer a finite number.
     """
-    step = make_step(network, preprocessing, _loss(images, choices), choices.batch_size)
-    optimizer = OPTIMIZERS[choices.optimizer](network.parameters(), choices.learning_rate, choices.weight_decay)
     history: list[Epoch] = []
     best: tuple[Epoch, dict[str, torch.Tensor]] | None = None
     interrupted = False
-    try:
-        for epoch in range(1, choices.epochs + 1):
-            # One pass over the training images, then loss and accuracy on validation with the weights as they are.
-            row = _epoch(epoch, step, optimizer, images, choices, on_step)
-            history.append(row)
-            write_history(folder / "history.csv", history)
-            write_checkpoint(folder / "checkpoints" / "last.safetensors", network)
-            if choices.keep == "best" and _is_better(row, best):
-                best = row, snapshot(network)
-                write_checkpoint(folder / "checkpoints" / "best.safetensors", network)
-            on_epoch(row)
-            if choices.until_accuracy is not None and row.train_accuracy >= choices.until_accuracy:
-                break
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        step.pool.shutdown()
+    with _set_up(network, images, choices, preprocessing, device) as (step, feed):
+        optimizer = OPTIMIZERS[choices.optimizer](network.parameters(), choices.learning_rate, choices.weight_decay)
+        try:
+            for epoch in range(1, choices.epochs + 1):
+                # One pass over the training images, then loss and accuracy on validation with the weights as they are.
+                row = _epoch(epoch, step, feed, optimizer, images, choices, on_step)
+                history.append(row)
+                write_history(folder / "history.csv", history)
+                write_checkpoint(folder / "checkpoints" / "last.safetensors", network)
+                if choices.keep == "best" and _is_better(row, best):
+                    best = row, snapshot(network)
+                    write_checkpoint(folder / "checkpoints" / "best.safetensors", network)
+                on_epoch(row)
+                if choices.until_accuracy is not None and row.train_accuracy >= choices.until_accuracy:
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
     if best is not None:
         restore(network, best[1])
     kept = best[0].epoch if best is not None else len(history)
     return History(tuple(history), kept, interrupted)
 
 
+@contextlib.contextmanager
+def _set_up(
+    network: nn.Module, images: Images, choices: StepChoices, preprocessing: Preprocessing, device: torch.device
+) -> Iterator[tuple[Step, Feed]]:
+    """The step and the feed for a device, and their end."""
+    loss = _loss(images, choices)
+    if device.type == "cpu":
+        step = make_step(network, preprocessing, loss, choices.batch_size)
+        try:
+            yield step, CacheFeed(images, choices.augmentation, choices.seed)
+        finally:
+            step.pool.shutdown()
+        return
+    augmentation, size = find_augmentation(choices.augmentation), choices.batch_size
+    with device_step(network, preprocessing, augmentation, loss.class_weights, size, device) as on_device:
+        yield on_device, device_feed(images, choices, device)
+
+
 def _epoch(
     epoch: int,
     step: Step,
+    feed: Feed,
     optimizer: torch.optim.Optimizer,
     images: Images,
     choices: StepChoices,
@@ -85,20 +122,24 @@ def _epoch(
     started = time.perf_counter()
     step.network.train()
     loss, correct, seen = 0.0, 0, 0
-    for done, (pixels, labels) in enumerate(_batches(images, choices, epoch)):
+    for done, batch in enumerate(feed.training(batch_rows(images, choices, epoch), epoch)):
         for group in optimizer.param_groups:
             group["lr"] = choices.learning_rate * _schedule(choices, images, epoch, done)
-        batch_loss, batch_correct = step.train(optimizer, pixels, labels)
-        if not math.isfinite(batch_loss):
-            raise _diverged(epoch, done + 1, batch_loss, choices)
-        loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(labels)
+        batch_loss, batch_correct = step.train(optimizer, *batch)
+        if isinstance(batch_loss, float) and not math.isfinite(batch_loss):
+            raise _diverged(f"epoch {epoch}, step {done + 1}", batch_loss, choices)
+        loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(batch[1])
         on_step(done + 1, steps_of(images, choices))
+    # A GPU is waited for here, once an epoch.
+    loss, correct = float(loss), int(correct)
+    if not math.isfinite(loss):
+        raise _diverged(f"epoch {epoch}", loss, choices)
     trained = time.perf_counter()
     return Epoch(
         epoch,
         loss / seen,
         correct / seen,
-        *validate(step, images),
+        *validate(step, feed.plain(_validation_rows(images, choices))),
         float(optimizer.param_groups[0]["lr"]),
         time.perf_counter() - started,
         seen / (trained - started),
@@ -112,31 +153,19 @@ def steps_of(images: Images, choices: StepChoices) -> int:
     return math.ceil(len(images.dataset.rows("train")) / (choices.batch_size))
 
 
-def validate(step: Step, images: Images) -> tuple[float | None, float | None]:
-    """Mean loss and accuracy on the validation split, (None, None) where there is none."""
+def validate(step: Step, batches: Iterator[tuple[Any, ...]]) -> tuple[float | None, float | None]:
+    """Mean loss and accuracy on batches of the validation split, (None, None) where there are none."""
+    loss, correct, seen = 0.0, 0, 0
+    for batch in batches:
+        batch_loss, batch_correct = step.evaluate(*batch)
+        loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(batch[1])
+    return (float(loss) / seen, int(correct) / seen) if seen else (None, None)
+
+
+def _validation_rows(images: Images, choices: StepChoices) -> Iterator[npt.NDArray[np.int64]]:
     rows = images.dataset.rows("validation")
-    if not len(rows):
-        return None, None
-    loss, correct = 0.0, 0
-    for start in range(0, len(rows), step.batch_size):
-        batch = rows[start : start + step.batch_size]
-        batch_loss, batch_correct = step.evaluate(images.pixels(batch), images.dataset.labels[batch])
-        loss, correct = loss + batch_loss, correct + batch_correct
-    return loss / len(rows), correct / len(rows)
-
-
-def _batches(images: Images, choices: StepChoices, epoch: int) -> Iterator[tuple[Pixels, npt.NDArray[np.int32]]]:
-    """The epoch's batches of pixels and labels, made ready in a thread while the last one is trained on."""
-    keys = content_keys(images.dataset)
-    labels = images.dataset.labels
-
-    def prepare(rows: npt.NDArray[np.int64]) -> tuple[Pixels, npt.NDArray[np.int32]]:
-        pixels = images.pixels(rows)
-        if choices.augmentation != "none":
-            pixels = augment(pixels, keys[rows], name=choices.augmentation, seed=choices.seed, epoch=epoch)
-        return pixels, labels[rows]
-
-    return ordered_map(prepare, batch_rows(images, choices, epoch), workers=1, ahead=BATCHES_AHEAD)
+    for start in range(0, len(rows), choices.batch_size):
+        yield rows[start : start + choices.batch_size]
 
 
 def batch_rows(images: Images, choices: StepChoices, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
@@ -182,8 +211,8 @@ def _is_better(row: Epoch, best: tuple[Epoch, dict[str, torch.Tensor]] | None) -
     )
 
 
-def _diverged(epoch: int, step: int, loss: float, choices: StepChoices) -> TrainingError:
+def _diverged(where: str, loss: float, choices: StepChoices) -> TrainingError:
     return TrainingError(
-        f"the loss turned {loss} in epoch {epoch}, step {step}: the training has diverged",
+        f"the loss turned {loss} in {where}: the training has diverged",
         hint=f"try a smaller learning rate, such as --learning-rate {choices.learning_rate / 10:g}",
     )

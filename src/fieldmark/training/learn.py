@@ -44,6 +44,7 @@ class Learnt:
     notes: tuple[str, ...] = ()  # sentences that a reader of the numbers has to know
     choices: tuple[str, ...] = ()  # sentences on what was chosen while learning, and how
     interrupted: bool = False
+    hardware: dict[str, str] = dataclasses.field(default_factory=lambda: {"device": "cpu"})  # what it learnt on
 
 
 def learn_head(
@@ -92,11 +93,13 @@ def learn_from_scratch(
 ) -> Learnt:
     """Train a network of NETWORKS, or the caller's own, on the train split. Raises MissingExtraError without torch."""
     try:
+        from fieldmark.training.device import describe, find_device, how_it_trains
         from fieldmark.training.fit import fit
         from fieldmark.training.network import limited_threads, make_network, network_answers
     except ImportError as error:
         raise missing_extra(f"training the network {recipe.network}", error) from error
     network = make_network(own, recipe, preprocessing, classes=len(images.dataset.classes))
+    device = find_device(recipe.device)
     with progress.stage("train", unit="steps") as step, limited_threads(recipe.threads) as threads:
         history = fit(
             network,
@@ -104,6 +107,7 @@ def learn_from_scratch(
             StepChoices.of(recipe),
             preprocessing,
             folder=folder,
+            device=device,
             on_epoch=lambda epoch: progress.line(epoch_line(epoch, recipe.epochs)),
             on_step=step,
         )
@@ -114,8 +118,9 @@ def learn_from_scratch(
         network_answers=lambda rows: network_answers(network, preprocessing, images.pixels(rows)),
         answers=lambda model, step: file_answers(load(model, threads=recipe.threads), images, step),
         notes=tuple(remarks(history, recipe)),
-        choices=(f"trained on {counted(threads, 'thread')}; another number may change the last bits",),
+        choices=(how_it_trains(network, device, counted(threads, "thread")),),
         interrupted=history.interrupted,
+        hardware=describe(device),
     )
 
 

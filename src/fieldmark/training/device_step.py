@@ -1,0 +1,194 @@
+"""DeviceStep: one batch forward and backward on a GPU, without ever waiting for it.
+
+A step of a small network is some hundred kernels of a few microseconds each; to launch them from Python takes longer
+than to run them. So after a few steps, the work of one is recorded as a CUDA graph and launched as a whole. The
+optimizer stays outside: it is a handful of launches, and the same code as on the CPU.
+
+Everything here runs on the CPU too, and is tested there; only the recording (`capture_graph`) needs a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, softplus
+
+from fieldmark.images.augment import Augmentation
+from fieldmark.preprocessing import Preprocessing
+from fieldmark.training.augmentation import vary
+from fieldmark.training.device import is_captured, repeatable, trains_in_bfloat16
+
+# Full batches that run kernel by kernel before one is recorded: torch asks for three, in which libraries choose
+# their algorithms and fetch their workspaces. They are steps of the training like any other.
+STEPS_BEFORE_CAPTURE = 3
+
+# Sum of the losses, number of right answers, gradients of the mean loss.
+Work = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]
+# Records a function: its results, which stay where they are in memory, and what computes them anew.
+Capture = Callable[[Callable[[], Work]], tuple[Work, Callable[[], None]]]
+
+
+@dataclass
+class DeviceStep:
+    """How a network is trained and judged on a device; make one with `device_step`."""
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    class_weights: torch.Tensor | None  # float32 (classes,) on the device
+    batch_size: int  # images
+    micro_batch: int | None  # images that share batch statistics; None: the whole batch
+    bfloat16: bool
+    capture: Capture | None  # None: every step kernel by kernel
+    _full_batches: int = 0
+    _graph: _Graph | None = field(default=None, repr=False)
+
+    def train(
+        self, optimizer: torch.optim.Optimizer, pixels: torch.Tensor, labels: torch.Tensor, changes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Move the weights once, by the mean loss of uint8 (n, height, width, channels), labels (n,) and changes.
+
+        Returns the sum of the images' losses and how many were right, both before the move, as tensors () on the
+        device; the next call may overwrite them.
+        """
+        loss, correct, gradients = self._work(pixels, labels, changes)
+        for weight, gradient in zip(self._weights(), gradients, strict=True):
+            weight.grad = gradient
+        optimizer.step()
+        return loss, correct
+
+    def evaluate(
+        self, pixels: torch.Tensor, labels: torch.Tensor, changes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sum of the images' losses and how many are right, in evaluation mode and float32; () on the device."""
+        self.network.eval()
+        with torch.no_grad():
+            logits = self.network(self._scaled(vary(pixels, changes, Augmentation())))
+            return self._losses(logits, labels).sum(), _correct(logits, labels)
+
+    def _work(self, *batch: torch.Tensor) -> Work:
+        if self.capture is None or len(batch[0]) != self.batch_size:
+            return self._gradients(*batch)
+        self._full_batches += 1
+        if self._full_batches <= STEPS_BEFORE_CAPTURE:
+            return _on_side_stream(functools.partial(self._gradients, *batch), batch[0].device)
+        if self._graph is None:
+            self._graph = _Graph(self.capture, self._gradients, batch)
+        return self._graph.run(batch)
+
+    def _gradients(self, pixels: torch.Tensor, labels: torch.Tensor, changes: torch.Tensor) -> Work:
+        with torch.no_grad():
+            x = self._scaled(vary(pixels, changes, self.augmentation))
+        weights, size = self._weights(), self.micro_batch or len(labels)
+        parts = [
+            self._part(images, targets, weights, len(labels))
+            for images, targets in zip(x.split(size), labels.split(size), strict=True)
+        ]
+        loss, correct, gradients = parts[0]
+        for other_loss, other_correct, others in parts[1:]:
+            loss, correct = loss + other_loss, correct + other_correct
+            torch._foreach_add_(gradients, others)
+        return loss, correct, gradients
+
+    def _part(self, x: torch.Tensor, labels: torch.Tensor, weights: list[torch.Tensor], count: int) -> Work:
+        # Without the cache of cast weights, which would outlive the recording of a graph.
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16, cache_enabled=False):
+            logits = self.network(x)
+        loss = self._losses(logits.float(), labels).sum()
+        found = torch.autograd.grad(loss / count, weights, allow_unused=True, materialize_grads=True)
+        return loss.detach(), _correct(logits.detach(), labels), list(found)
+
+    def _scaled(self, x: torch.Tensor) -> torch.Tensor:
+        x = (x - self.preprocessing.mean) / self.preprocessing.deviation
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        # As step.Loss has it, but with class weights that are on the device already.
+        if logits.shape[1] == 1:
+            losses = softplus(logits[:, 0] * (1 - 2 * labels))
+        else:
+            losses = cross_entropy(logits, labels.long(), reduction="none")
+        return losses if self.class_weights is None else losses * self.class_weights[labels.long()]
+
+    def _weights(self) -> list[torch.Tensor]:
+        return [weight for weight in self.network.parameters() if weight.requires_grad]
+
+
+class _Graph:
+    """The recorded work of one step: batches are copied to where the recording reads them."""
+
+    def __init__(self, capture: Capture, function: Callable[..., Work], batch: tuple[torch.Tensor, ...]) -> None:
+        self._inputs = tuple(tensor.clone() for tensor in batch)
+        self._results, self._replay = capture(functools.partial(function, *self._inputs))
+
+    def run(self, batch: tuple[torch.Tensor, ...]) -> Work:
+        """Do the work on another batch; the results are the same tensors every time."""
+        for place, tensor in zip(self._inputs, batch, strict=True):
+            place.copy_(tensor)
+        self._replay()
+        return self._results
+
+
+def capture_graph(function: Callable[[], Work]) -> tuple[Work, Callable[[], None]]:
+    """Record a function's kernels as a CUDA graph; recording runs none of them."""
+    graph = torch.cuda.CUDAGraph()
+    # thread_local: the feed's thread may fetch page-locked memory meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        results = function()
+    return results, graph.replay
+
+
+@contextlib.contextmanager
+def device_step(
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    class_weights: tuple[float, ...] | None,
+    batch_size: int,
+    device: torch.device,
+    *,
+    micro_batch: int | None = None,
+    **changed: Any,
+) -> Iterator[DeviceStep]:
+    """A step for this network, which moves to the device, and back to the CPU when the block ends.
+
+    Make optimizers inside the block. `changed` replaces fields of the step that the device decides otherwise.
+    """
+    chosen = {
+        "bfloat16": trains_in_bfloat16(device),
+        "capture": capture_graph if is_captured(network, device) else None,
+    }
+    weights = None if class_weights is None else torch.tensor(class_weights, device=device)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        with repeatable():
+            yield DeviceStep(
+                network, preprocessing, augmentation, weights, batch_size, micro_batch, **{**chosen, **changed}
+            )
+    finally:
+        network.to("cpu")
+
+
+def _on_side_stream(function: Callable[[], Work], device: torch.device) -> Work:
+    """Run on a stream other than the default one, as recording will."""
+    if device.type != "cuda":
+        return function()
+    stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        loss, correct, gradients = function()
+    current.wait_stream(stream)
+    for tensor in (loss, correct, *gradients):
+        tensor.record_stream(current)
+    return loss, correct, gradients
+
+
+def _correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    answers = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
+    return (answers == labels).sum()
