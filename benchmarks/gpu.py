@@ -153,7 +153,7 @@ def waiting_steps(data: Path, device: Any) -> int | None:
 
     from fieldmark.images.augment import AUGMENTATIONS
     from fieldmark.training.choices import StepChoices
-    from fieldmark.training.device_step import STEPS_BEFORE_CAPTURE, device_step
+    from fieldmark.training.device_step import STEPS_BEFORE_RECORDING, device_step
     from fieldmark.training.feed import device_feed
     from fieldmark.training.fit import batch_rows
     from fieldmark.training.network import make_network
@@ -169,8 +169,8 @@ def waiting_steps(data: Path, device: Any) -> int | None:
     with device_step(network, preprocessing, augmentation, None, choices.batch_size, device) as step:
         optimizer = OPTIMIZERS[choices.optimizer](network.parameters(), 1e-3, 0.0)
         feed = device_feed(images, choices, device).training(batch_rows(images, choices, 1), 1)
-        for number, batch in zip(range(STEPS_BEFORE_CAPTURE + 1 + 12), feed, strict=False):
-            torch.cuda.set_sync_debug_mode("error" if number > STEPS_BEFORE_CAPTURE else "default")
+        for number, batch in zip(range(STEPS_BEFORE_RECORDING + 1 + 12), feed, strict=False):
+            torch.cuda.set_sync_debug_mode("error" if number > STEPS_BEFORE_RECORDING else "default")
             try:
                 step.train(optimizer, *batch)
             except RuntimeError as error:

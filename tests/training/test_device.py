@@ -24,8 +24,8 @@ from fieldmark.training import feed as feed_module
 from fieldmark.training import fit as fit_module
 from fieldmark.training.augmentation import COLUMNS
 from fieldmark.training.choices import choose
-from fieldmark.training.device import CPU, describe, find_device, how_it_trains, is_captured, trains_in_bfloat16
-from fieldmark.training.device_step import STEPS_BEFORE_CAPTURE, Work, device_step
+from fieldmark.training.device import CPU, describe, find_device, how_it_trains, is_recorded, trains_in_bfloat16
+from fieldmark.training.device_step import STEPS_BEFORE_RECORDING, Work, device_step
 from fieldmark.training.feed import BATCHES_A_COPY, ResidentFeed, StreamFeed, device_feed
 from fieldmark.training.fit import batch_rows, fit
 from fieldmark.training.optimizers import OPTIMIZERS
@@ -48,25 +48,33 @@ def on_device(pixels: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, ...
     return torch.from_numpy(pixels), torch.from_numpy(labels), torch.zeros(len(labels), len(COLUMNS))
 
 
-def fake_capture(log: list[str]) -> Callable[[Callable[[], Work]], tuple[Work, Callable[[], None]]]:
-    """As a CUDA graph: recording changes nothing, replaying writes new values into the recorded results."""
+class FakeRecorder:
+    """As CUDA graphs: recording changes nothing, replaying writes new values into the recorded results."""
 
-    def capture(function: Callable[[], Work]) -> tuple[Work, Callable[[], None]]:
-        log.append("recorded")
-        network = function.func.__self__.network  # type: ignore[attr-defined]
-        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.log: list[str] = []
+
+    def first(self, function: Callable[[], Work]) -> Work:
+        self.log.append("first")
+        return function()
+
+    def record(self, function: Callable[[], Work]) -> tuple[Work, Callable[[], None]]:
+        self.log.append("recorded")
+        before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         results = function()
-        network.load_state_dict(before)
+        self.network.load_state_dict(before)
+        places = (*results[:2], *results[2])
+        for place in places:
+            place.zero_()
 
         def replay() -> None:
-            log.append("replayed")
+            self.log.append("replayed")
             fresh = function()
-            for place, tensor in zip((*results[:2], *results[2]), (*fresh[:2], *fresh[2]), strict=True):
+            for place, tensor in zip(places, (*fresh[:2], *fresh[2]), strict=True):
                 place.copy_(tensor)
 
         return results, replay
-
-    return capture
 
 
 def losses_on_device(network: nn.Module, optimizer: str, data: list[Any], **changed: Any) -> list[float]:
@@ -89,11 +97,12 @@ def losses_on_cpu(network: nn.Module, optimizer: str, data: list[Any]) -> list[f
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_the_same_losses_as_on_the_cpu(name: str, optimizer: str, outputs: int, captured: bool) -> None:
     data = [*batches(6), *batches(1, 5), *batches(1)]  # a smaller batch, and a full one after it
-    log: list[str] = []
     first, second = (build(name, (SIZE, SIZE), outputs, channels=(8, 8), seed=1) for _ in range(2))
-    found = losses_on_device(first, optimizer, data, capture=fake_capture(log) if captured else None)
+    recorder = FakeRecorder(first)
+    found = losses_on_device(first, optimizer, data, recorder=recorder if captured else None)
     assert found == pytest.approx(losses_on_cpu(second, optimizer, data), rel=1e-4)
-    assert log == (["recorded"] + ["replayed"] * (7 - STEPS_BEFORE_CAPTURE) if captured else [])
+    replayed = ["recorded"] + ["replayed"] * (7 - STEPS_BEFORE_RECORDING)
+    assert recorder.log == (["first"] * STEPS_BEFORE_RECORDING + replayed if captured else [])
 
 
 def test_class_weights_count_as_on_the_cpu() -> None:
@@ -253,7 +262,7 @@ def test_run_json_says_where_and_how(monkeypatch: pytest.MonkeyPatch) -> None:
     assert describe(gpu) == {"device": "cuda", "gpu": "NVIDIA H100"}
     assert trains_in_bfloat16(gpu)
     assert not trains_in_bfloat16(CPU)
-    assert (is_captured(course, gpu), is_captured(own, gpu), is_captured(course, CPU)) == (True, False, False)
+    assert (is_recorded(course, gpu), is_recorded(own, gpu), is_recorded(course, CPU)) == (True, False, False)
     assert "NVIDIA H100, layers in bfloat16" in how_it_trains(course, gpu, "2 threads")
     assert "if all its layers" in how_it_trains(own, gpu, "2 threads")
 

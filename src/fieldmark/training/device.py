@@ -53,7 +53,7 @@ def trains_in_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def is_captured(network: nn.Module, device: torch.device) -> bool:
+def is_recorded(network: nn.Module, device: torch.device) -> bool:
     """Whether its steps become a CUDA graph: only networks of NETWORKS.
 
     A graph repeats the kernels of one step; what another's `forward` decides in Python would be frozen in silence.
@@ -70,7 +70,8 @@ def how_it_trains(network: nn.Module, device: torch.device, threads: str) -> str
     if device.type == "cpu":
         return f"trained on {threads}; another number may change the last bits"
     floats = "layers in bfloat16, weights and loss in float32" if trains_in_bfloat16(device) else "all in float32"
-    # Deterministic kernels are asked of cuDNN only: an own network may hold layers that have none.
+    # Deterministic kernels are asked of cuDNN only. Max-pooling adds gradients in any order where windows overlap, as
+    # in no network here; an own network may hold such layers.
     own = "" if Deployed.has_features(network) else " if all its layers have deterministic kernels"
     return (
         f"trained on {describe(device).get('gpu', device.type)}, {floats}; the same seed gives the same bits on the "

@@ -4,7 +4,7 @@ A step of a small network is some hundred kernels of a few microseconds each; to
 than to run them. So after a few steps, the work of one is recorded as a CUDA graph and launched as a whole. The
 optimizer stays outside: it is a handful of launches, and the same code as on the CPU.
 
-Everything here runs on the CPU too, and is tested there; only the recording (`capture_graph`) needs a GPU.
+Everything here runs on the CPU too, and is tested there; only `CudaRecorder` needs a GPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -22,16 +22,26 @@ from torch.nn.functional import cross_entropy, softplus
 from fieldmark.images.augment import Augmentation
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.training.augmentation import vary
-from fieldmark.training.device import is_captured, repeatable, trains_in_bfloat16
+from fieldmark.training.device import is_recorded, repeatable, trains_in_bfloat16
 
 # Full batches that run kernel by kernel before one is recorded: torch asks for three, in which libraries choose
 # their algorithms and fetch their workspaces. They are steps of the training like any other.
-STEPS_BEFORE_CAPTURE = 3
+STEPS_BEFORE_RECORDING = 3
 
 # Sum of the losses, number of right answers, gradients of the mean loss.
 Work = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]
-# Records a function: its results, which stay where they are in memory, and what computes them anew.
-Capture = Callable[[Callable[[], Work]], tuple[Work, Callable[[], None]]]
+
+
+class Recorder(Protocol):
+    """Records a function of no arguments, to run it again at once."""
+
+    def first(self, function: Callable[[], Work]) -> Work:
+        """Run it as it is, before it is recorded."""
+        ...
+
+    def record(self, function: Callable[[], Work]) -> tuple[Work, Callable[[], None]]:
+        """Its results, which stay where they are in memory, and what computes them anew; runs nothing yet."""
+        ...
 
 
 @dataclass
@@ -45,7 +55,7 @@ class DeviceStep:
     batch_size: int  # images
     micro_batch: int | None  # images that share batch statistics; None: the whole batch
     bfloat16: bool
-    capture: Capture | None  # None: every step kernel by kernel
+    recorder: Recorder | None  # None: every step kernel by kernel
     _full_batches: int = 0
     _graph: _Graph | None = field(default=None, repr=False)
 
@@ -73,13 +83,13 @@ class DeviceStep:
             return self._losses(logits, labels).sum(), _correct(logits, labels)
 
     def _work(self, *batch: torch.Tensor) -> Work:
-        if self.capture is None or len(batch[0]) != self.batch_size:
+        if self.recorder is None or len(batch[0]) != self.batch_size:
             return self._gradients(*batch)
         self._full_batches += 1
-        if self._full_batches <= STEPS_BEFORE_CAPTURE:
-            return _on_side_stream(functools.partial(self._gradients, *batch), batch[0].device)
+        if self._full_batches <= STEPS_BEFORE_RECORDING:
+            return self.recorder.first(functools.partial(self._gradients, *batch))
         if self._graph is None:
-            self._graph = _Graph(self.capture, self._gradients, batch)
+            self._graph = _Graph(self.recorder, self._gradients, batch)
         return self._graph.run(batch)
 
     def _gradients(self, pixels: torch.Tensor, labels: torch.Tensor, changes: torch.Tensor) -> Work:
@@ -123,9 +133,9 @@ class DeviceStep:
 class _Graph:
     """The recorded work of one step: batches are copied to where the recording reads them."""
 
-    def __init__(self, capture: Capture, function: Callable[..., Work], batch: tuple[torch.Tensor, ...]) -> None:
+    def __init__(self, recorder: Recorder, function: Callable[..., Work], batch: tuple[torch.Tensor, ...]) -> None:
         self._inputs = tuple(tensor.clone() for tensor in batch)
-        self._results, self._replay = capture(functools.partial(function, *self._inputs))
+        self._results, self._replay = recorder.record(functools.partial(function, *self._inputs))
 
     def run(self, batch: tuple[torch.Tensor, ...]) -> Work:
         """Do the work on another batch; the results are the same tensors every time."""
@@ -135,13 +145,31 @@ class _Graph:
         return self._results
 
 
-def capture_graph(function: Callable[[], Work]) -> tuple[Work, Callable[[], None]]:
-    """Record a function's kernels as a CUDA graph; recording runs none of them."""
-    graph = torch.cuda.CUDAGraph()
-    # thread_local: the feed's thread may fetch page-locked memory meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        results = function()
-    return results, graph.replay
+class CudaRecorder:
+    """Records CUDA graphs. First runs and recording share a stream, as libraries keep their handles by stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+
+    def first(self, function: Callable[[], Work]) -> Work:
+        """Run it on the recorder's stream; the device, not this thread, waits for the result."""
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            loss, correct, gradients = function()
+        current.wait_stream(self._stream)
+        for tensor in (loss, correct, *gradients):
+            tensor.record_stream(current)
+        return loss, correct, gradients
+
+    def record(self, function: Callable[[], Work]) -> tuple[Work, Callable[[], None]]:
+        """Record its kernels as a graph, which runs none of them."""
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: the feed's thread may fetch page-locked memory meanwhile.
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            results = function()
+        return results, graph.replay
 
 
 @contextlib.contextmanager
@@ -162,7 +190,7 @@ def device_step(
     """
     chosen = {
         "bfloat16": trains_in_bfloat16(device),
-        "capture": capture_graph if is_captured(network, device) else None,
+        "recorder": CudaRecorder(device) if is_recorded(network, device) else None,
     }
     weights = None if class_weights is None else torch.tensor(class_weights, device=device)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -173,20 +201,6 @@ def device_step(
             )
     finally:
         network.to("cpu")
-
-
-def _on_side_stream(function: Callable[[], Work], device: torch.device) -> Work:
-    """Run on a stream other than the default one, as recording will."""
-    if device.type != "cuda":
-        return function()
-    stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
-    stream.wait_stream(current)
-    with torch.cuda.stream(stream):
-        loss, correct, gradients = function()
-    current.wait_stream(stream)
-    for tensor in (loss, correct, *gradients):
-        tensor.record_stream(current)
-    return loss, correct, gradients
 
 
 def _correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
