@@ -77,7 +77,7 @@ class Recipe:
     seed: int = choice(0, "chooses the split, the initial weights, the order and the augmentation")
     threads: int | None = choice(None, "threads of the training; another number may change the last bits")
     device: str = choice(
-        "auto", "where a network learns from scratch; auto: a GPU where torch can use one, else the CPU"
+        "auto", "where networks compute while they learn; auto: a GPU if there is one, embeddings on the CPU"
     )
 
     def __post_init__(self) -> None:

@@ -72,7 +72,6 @@ def choose(network: str | nn.Module, choices: dict[str, Any]) -> tuple[Recipe, P
     if entry.pretrained:
         _refuse(recipe, [name for name in BY_STEPS if getattr(recipe, name) is not None])
         _refuse(recipe, ["keep"] if recipe.keep != CHOICES["keep"][0] else [])
-        _refuse(recipe, ["device"] if recipe.device == "cuda" else [])
     filled = _filled(recipe, {name: getattr(entry, name) for name in BY_NETWORK})
     _require_size(filled, entry)
     return filled, _preprocessing(filled, entry.image_size, entry.mean, entry.deviation)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fieldmark import export
 from fieldmark.classifier import Classifier, load
-from fieldmark.embedding import embed, find_backbone
+from fieldmark.embedding import Backbone, embed, find_backbone
 from fieldmark.errors import missing_extra
 from fieldmark.images.read import Images
 from fieldmark.images.read import Progress as OnProgress
@@ -59,7 +59,7 @@ def learn_head(
     with progress.stage("prepare the backbone"):
         backbone = find_backbone(preprocessing)
     with progress.stage("embed") as step:
-        embeddings = embed(images, backbone, threads=recipe.threads, on_progress=step)
+        embeddings, said, hardware = _embeddings(images, backbone, recipe, preprocessing, step)
     dataset = images.dataset
     rows = dataset.rows("train")
     with progress.stage("fit the head"):
@@ -75,11 +75,31 @@ def learn_head(
     return Learnt(
         graph=export.with_head(backbone.load(), head.weights, head.bias),
         network_answers=lambda rows: head.probabilities(embeddings[rows]),
-        # The exported file's first nodes are those that made the embeddings, to the bit, so its answers are what
-        # its last nodes make of them; the export is checked on whole images all the same.
+        # The exported file's first nodes are those that made the embeddings, to the bit (on a GPU: nearly), so its
+        # answers are what its last nodes make of them; the export is checked on whole images all the same.
         answers=lambda model, step: export.head_answers(model, embeddings),
-        choices=(head.note,),
+        choices=(head.note, *said),
+        hardware=hardware,
     )
+
+
+def _embeddings(
+    images: Images, backbone: Backbone, recipe: Recipe, preprocessing: Preprocessing, step: OnProgress
+) -> tuple[npt.NDArray[np.float32], tuple[str, ...], dict[str, str]]:
+    """The embeddings (n, d), what is to be said about them, and what computed them: a GPU only if it was asked for."""
+    if recipe.device != "cuda":
+        return embed(images, backbone, threads=recipe.threads, on_progress=step), (), {"device": "cpu"}
+    try:
+        from fieldmark.training.device import describe, find_device
+        from fieldmark.training.embed_device import TOLERANCE, embed_on_device
+    except ImportError as error:
+        raise missing_extra("embedding on a GPU", error) from error
+    device = find_device(recipe.device)
+    said = (
+        f"embeddings come from {describe(device).get('gpu', device.type)}, within {TOLERANCE:g} of the exported file's; "
+        "so do the numbers that are computed from them"
+    )
+    return embed_on_device(images, preprocessing, device, on_progress=step), (said,), describe(device)
 
 
 def learn_from_scratch(
