@@ -159,8 +159,6 @@ def waiting_steps(data: Path, device: Any) -> int | None:
     from fieldmark.training.network import make_network
     from fieldmark.training.optimizers import OPTIMIZERS
 
-    if device.type != "cuda":
-        return None
     images, recipe, preprocessing = read_images("convnet", data, 0)
     choices = StepChoices.of(recipe)
     network = make_network(None, recipe, preprocessing, classes=len(images.dataset.classes))
@@ -170,15 +168,18 @@ def waiting_steps(data: Path, device: Any) -> int | None:
         optimizer = OPTIMIZERS[choices.optimizer](network.parameters(), 1e-3, 0.0)
         feed = device_feed(images, choices, device).training(batch_rows(images, choices, 1), 1)
         for number, batch in zip(range(STEPS_BEFORE_RECORDING + 1 + 12), feed, strict=False):
-            torch.cuda.set_sync_debug_mode("error" if number > STEPS_BEFORE_RECORDING else "default")
+            watched = device.type == "cuda" and number > STEPS_BEFORE_RECORDING
+            torch.cuda.set_sync_debug_mode("error") if watched else None
             try:
                 step.train(optimizer, *batch)
             except RuntimeError as error:
+                if not watched:
+                    raise
                 print(f"a step waited for the GPU: {error}", file=sys.stderr)
                 waited += 1
             finally:
-                torch.cuda.set_sync_debug_mode("default")
-    return waited
+                torch.cuda.set_sync_debug_mode("default") if watched else None
+    return waited if device.type == "cuda" else None
 
 
 def embeddings(data: Path, device: Any, count: int) -> float | None:

@@ -112,7 +112,7 @@ def _resampling(length: int, margin: int, middle: torch.Tensor, zoom: torch.Tens
     centers = middle - length / zoom / 2 + steps  # (batch, length, 1)
     weights = (1 - (places - centers).abs() / (1 / zoom).clamp(min=1)).clamp(min=0)
     weights = weights / weights.sum(2, keepdim=True)
-    before, inside, after = weights.split([margin, length, margin], dim=2)
+    before, inside, after = torch.split(weights, [margin, length, margin], dim=2)
     edges = torch.zeros_like(inside)
     edges[:, :, 0] = before.sum(2)
     edges[:, :, -1] += after.sum(2)

@@ -98,7 +98,7 @@ class DeviceStep:
         weights, size = self._weights(), self.micro_batch or len(labels)
         parts = [
             self._part(images, targets, weights, len(labels))
-            for images, targets in zip(x.split(size), labels.split(size), strict=True)
+            for images, targets in zip(torch.split(x, size), torch.split(labels, size), strict=True)
         ]
         loss, correct, gradients = parts[0]
         for other_loss, other_correct, others in parts[1:]:
@@ -150,7 +150,7 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def first(self, function: Callable[[], Work]) -> Work:
         """Run it on the recorder's stream; the device, not this thread, waits for the result."""

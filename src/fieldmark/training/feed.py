@@ -126,8 +126,8 @@ class ResidentFeed:
         remaining = iter(batches)
         while several := list(itertools.islice(remaining, BATCHES_A_COPY)):
             rows, sizes = np.concatenate(several), [len(batch) for batch in several]
-            places = send(self._place[rows], self._device).split(sizes)
-            varied = send(self._variation.of(rows, epoch), self._device).split(sizes)
+            places = torch.split(send(self._place[rows], self._device), sizes)
+            varied = torch.split(send(self._variation.of(rows, epoch), self._device), sizes)
             for place, own in zip(places, varied, strict=True):
                 yield self._pixels[place], self._labels[place], own
 
@@ -166,7 +166,9 @@ class _Copies:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         # What the device may still be reading: (batch, the event after its use).
         self._in_use: deque[tuple[OnDevice, Any]] = deque()
 

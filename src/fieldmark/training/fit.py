@@ -38,13 +38,16 @@ class Step(Protocol):
     Both return the sum of the images' losses and how many were right; tensors where the device is not waited for.
     """
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        ...
 
-    def train(self, optimizer: torch.optim.Optimizer, *batch: Any) -> tuple[Any, Any]:
+    def train(self, optimizer: torch.optim.Optimizer, *batch: Any, **nothing: Any) -> tuple[Any, Any]:
         """Move the weights once."""
         ...
 
-    def evaluate(self, *batch: Any) -> tuple[Any, Any]:
+    def evaluate(self, *batch: Any, **nothing: Any) -> tuple[Any, Any]:
         """Judge in evaluation mode."""
         ...
 

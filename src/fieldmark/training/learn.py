@@ -95,8 +95,9 @@ def _embeddings(
     except ImportError as error:
         raise missing_extra("embedding on a GPU", error) from error
     device = find_device(recipe.device)
+    name = describe(device).get("gpu", device.type)
     said = (
-        f"embeddings come from {describe(device).get('gpu', device.type)}, within {TOLERANCE:g} of the exported file's; "
+        f"embeddings come from {name}, within {TOLERANCE:g} of the exported file's; "
         "so do the numbers that are computed from them"
     )
     return embed_on_device(images, preprocessing, device, on_progress=step), (said,), describe(device)
