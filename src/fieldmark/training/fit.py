@@ -85,7 +85,7 @@ def _epoch(
     started = time.perf_counter()
     step.network.train()
     loss, correct, seen = 0.0, 0, 0
-    for done, (pixels, labels) in enumerate(_batches(images, choices, epoch)):
+    for done, (pixels, labels) in enumerate(_batches(images, choices, epoch, even=bool(step.ghosts))):
         for group in optimizer.param_groups:
             group["lr"] = choices.learning_rate * _schedule(choices, images, epoch, done)
         batch_loss, batch_correct = step.train(optimizer, pixels, labels)
@@ -125,7 +125,9 @@ def validate(step: Step, images: Images) -> tuple[float | None, float | None]:
     return loss / len(rows), correct / len(rows)
 
 
-def _batches(images: Images, choices: StepChoices, epoch: int) -> Iterator[tuple[Pixels, npt.NDArray[np.int32]]]:
+def _batches(
+    images: Images, choices: StepChoices, epoch: int, *, even: bool
+) -> Iterator[tuple[Pixels, npt.NDArray[np.int32]]]:
     """The epoch's batches of pixels and labels, made ready in a thread while the last one is trained on."""
     keys = content_keys(images.dataset)
     labels = images.dataset.labels
@@ -136,11 +138,17 @@ def _batches(images: Images, choices: StepChoices, epoch: int) -> Iterator[tuple
             pixels = augment(pixels, keys[rows], name=choices.augmentation, seed=choices.seed, epoch=epoch)
         return pixels, labels[rows]
 
-    return ordered_map(prepare, batch_rows(images, choices, epoch), workers=1, ahead=BATCHES_AHEAD)
+    return ordered_map(prepare, batch_rows(images, choices, epoch, even=even), workers=1, ahead=BATCHES_AHEAD)
 
 
-def batch_rows(images: Images, choices: StepChoices, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The rows of each batch of an epoch; more steps than images begin again in a new order."""
+def batch_rows(
+    images: Images, choices: StepChoices, epoch: int, *, even: bool = False
+) -> Iterator[npt.NDArray[np.int64]]:
+    """The rows of each batch of an epoch; more steps than images begin again in a new order.
+
+    The last batch holds what is left, as in Keras; with `even` all batches are of one size (or one image less):
+    BatchNorm cannot normalise by the three images that 1,027 leave after batches of 64.
+    """
     size, steps = choices.batch_size, steps_of(images, choices)
     rows = images.dataset.rows("train")
     rounds = math.ceil(steps * size / len(rows)) if choices.steps_per_epoch is not None else 1
@@ -151,8 +159,8 @@ def batch_rows(images: Images, choices: StepChoices, epoch: int) -> Iterator[npt
             for number in range(rounds)
         ]
     )
-    for step in range(steps):
-        yield order[step * size : (step + 1) * size]
+    order = order[: steps * size]
+    yield from np.array_split(order, steps) if even else (order[at : at + size] for at in range(0, len(order), size))
 
 
 def _loss(images: Images, choices: StepChoices) -> Loss:
