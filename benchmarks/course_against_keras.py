@@ -19,6 +19,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 import venv
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,13 +82,14 @@ def main() -> None:
         follow(arguments.data)
         return
     machine = hardware()
+    matrix_rates: list[float] = []
     sides = [start(name, command, arguments) for name, command in commands().items()]
     try:
-        take_turns(sides, arguments)
+        take_turns(sides, arguments, matrix_rates)
     finally:
         for side in sides:
             side.process.kill()
-    results = {**summary(*sides, arguments), "hardware": machine}
+    results = {**summary(*sides, arguments), **limit(sides[0], matrix_rates, arguments), "hardware": machine}
     write_results("course_against_keras", results)
     print(table(results))
 
@@ -130,14 +132,46 @@ def start(name: str, command: list[str], arguments: argparse.Namespace) -> Side:
     return side
 
 
-def take_turns(sides: list[Side], arguments: argparse.Namespace) -> None:
-    """A warm-up, then the turns; who begins changes every turn."""
+def take_turns(sides: list[Side], arguments: argparse.Namespace, matrix_rates: list[float]) -> None:
+    """A warm-up, then the turns; who begins changes every turn. Each ends with a look at the machine's own rate."""
     for side in sides:
         side.train(WARM_UP_STEPS)
     for turn in range(arguments.turns):
         for side in sides if turn % 2 == 0 else reversed(sides):
             side.images_per_second.append(arguments.steps * arguments.batch_size / side.train(arguments.steps))
+        matrix_rates.append(matrix_product_rate())
         print(turn + 1, *(f"{side.name} {side.images_per_second[-1]:.1f}" for side in sides), file=sys.stderr)
+
+
+def matrix_product_rate(size: int = 2048, products: int = 6) -> float:
+    """FLOP/s of float32 matrix products with all cores: what arithmetic can reach on this machine at this moment."""
+    import torch
+
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    torch.mm(a, b)
+    started = time.perf_counter()
+    for _ in range(products):
+        torch.mm(a, b)
+    return products * 2 * size**3 / (time.perf_counter() - started)
+
+
+def limit(fieldmark: Side, matrix_rates: list[float], arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arithmetic of an image, forward and backward, and what share of the measured matrix rate it ran at."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from fieldmark.networks.table import build
+
+    network = build("course", (arguments.image_size,) * 2, outputs=1, channels=keras_course.CHANNELS)
+    with FlopCounterMode(display=False) as counter:
+        network(torch.rand(1, 3, arguments.image_size, arguments.image_size)).sum().backward()
+    flops = counter.get_total_flops()
+    shares = [flops * rate / matrix for rate, matrix in zip(fieldmark.images_per_second, matrix_rates, strict=True)]
+    return {
+        "flops_an_image": flops,
+        "matrix_product_flops_per_second": spread(matrix_rates),
+        "share_of_matrix_rate": spread(shares),
+    }
 
 
 def summary(fieldmark: Side, keras: Side, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -175,6 +209,12 @@ def table(results: dict[str, Any]) -> str:
     lines.append(
         f"{'ratio':<10} {ratio['median']:6.2f} ({ratio['least']:.2f}-{ratio['greatest']:.2f}), "
         f"{results['turns']} turns of {results['steps_a_turn']} steps"
+    )
+    matrix, share = results["matrix_product_flops_per_second"], results["share_of_matrix_rate"]
+    lines.append(
+        f"{'limit':<10} {results['flops_an_image'] / 1e9:.2f} GFLOP an image; matrix products reach "
+        f"{matrix['median'] / 1e9:.0f} GFLOP/s; of that {share['median']:.0%} "
+        f"({share['least']:.0%}-{share['greatest']:.0%}) was reached"
     )
     steps = len(results["losses"]["keras"])
     lines.append(

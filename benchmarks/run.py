@@ -10,6 +10,7 @@ QUESTIONS = {
     "commands.py": "How long does each command take, and how much memory does it hold?",
     "course_against_keras.py": "How fast does the course's network train, against Keras?",
     "gpu.py": "How fast does a GPU train from scratch, and to what accuracy?",
+    "from_scratch.py": "How well does convnet learn from scratch with its defaults, over seeds?",
 }
 
 

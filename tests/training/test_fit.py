@@ -100,6 +100,14 @@ def test_steps_per_epoch(images: Images, steps: int, seen: int) -> None:
     assert counts.max() - counts.min() <= 1
 
 
+def test_even_batches_leave_no_small_one(images: Images) -> None:
+    batches = list(batch_rows(images, choices(batch_size=7), 1, even=True))
+    whole = list(batch_rows(images, choices(batch_size=7), 1))
+    assert len(batches) == len(whole)
+    assert max(map(len, batches)) - min(map(len, batches)) <= 1
+    assert np.array_equal(np.concatenate(batches), np.concatenate(whole))
+
+
 def test_until_accuracy_stops(images: Images, tmp_path: Path) -> None:
     _, history = train(images, tmp_path, epochs=50, until_accuracy=0.999)
     assert len(history.epochs) < 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from typing import Any
@@ -103,6 +104,41 @@ def test_evaluation_is_the_networks_answer_for_each_image(name: str) -> None:
     targets = torch.from_numpy(labels).long()
     assert summed == pytest.approx(cross_entropy(logits, targets, reduction="sum").item(), rel=1e-5)
     assert correct == int((logits.argmax(dim=1) == targets).sum())
+
+
+def one_step(threads: int) -> nn.Module:
+    """convnet after one step on 70 images: ghosts of 24, 23 and 23."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        network = build("convnet", (SIZE, SIZE), outputs=1)
+        step = make_step(network, PREPROCESSING, Loss(), 70)
+        step.train(OPTIMIZERS["sgd"](network.parameters(), 0.1, 0.0), *images(70))
+    finally:
+        torch.set_num_threads(before)
+    return network
+
+
+def test_ghosts_learn_the_same_bits_with_any_number_of_threads() -> None:
+    alone, many = one_step(1).state_dict(), one_step(3).state_dict()
+    assert all(torch.equal(alone[name], many[name]) for name in alone)
+
+
+def test_each_ghost_is_normalised_by_itself_and_the_statistics_are_their_mean() -> None:
+    pixels, labels = images(70)
+    scaled = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 10.0) / 50.0
+    network = build("convnet", (SIZE, SIZE), outputs=1).train()
+    parts = [slice(0, 24), slice(24, 47), slice(47, 70)]
+    losses = [Loss().sum(copy.deepcopy(network)(scaled[part]), torch.from_numpy(labels[part])) for part in parts]
+    means = [network.stem.convolution(scaled[part]).mean(dim=(0, 2, 3)) for part in parts]
+    expected_mean = 0.1 * sum(len(labels[part]) * mean for part, mean in zip(parts, means, strict=True)) / 70
+
+    step = make_step(network, PREPROCESSING, Loss(), 70)
+    summed, _ = step.train(OPTIMIZERS["sgd"](network.parameters(), 0.0, 0.0), pixels, labels)
+    assert summed == pytest.approx(sum(losses).item(), rel=1e-5)
+    assert torch.allclose(network.stem.norm.running_mean, expected_mean, atol=1e-5)
+    assert {int(ghost.stem.norm.num_batches_tracked) for ghost in step.ghosts} == {1}
+    assert torch.equal(step.ghosts[2].stem.norm.running_var, network.stem.norm.running_var)
 
 
 def test_one_output_counts_as_right_by_its_sign() -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,8 +25,10 @@ from fieldmark.images.augment import Augmentation
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.training.augmentation import vary
 from fieldmark.training.device import is_recorded, repeatable, trains_in_bfloat16
+from fieldmark.training.ghosts import GHOST, replicas, share_statistics
+from fieldmark.training.suit import in_ghosts
 
-# Full batches that run kernel by kernel before one is recorded: torch asks for three, in which libraries choose
+# Batches of a size that run kernel by kernel before one is recorded: torch asks for three, in which libraries choose
 # their algorithms and fetch their workspaces. They are steps of the training like any other.
 STEPS_BEFORE_RECORDING = 3
 
@@ -52,12 +56,11 @@ class DeviceStep:
     preprocessing: Preprocessing
     augmentation: Augmentation
     class_weights: torch.Tensor | None  # float32 (classes,) on the device
-    batch_size: int  # images
-    micro_batch: int | None  # images that share batch statistics; None: the whole batch
+    ghosts: tuple[nn.Module, ...]  # as in step.Step
     bfloat16: bool
     recorder: Recorder | None  # None: every step kernel by kernel
-    _full_batches: int = 0
-    _graph: _Graph | None = field(default=None, repr=False)
+    _steps: Counter[int] = field(default_factory=Counter)  # that ran with so many images
+    _graphs: dict[int, _Graph] = field(default_factory=dict, repr=False)  # by number of images
 
     def train(
         self, optimizer: torch.optim.Optimizer, pixels: torch.Tensor, labels: torch.Tensor, changes: torch.Tensor
@@ -83,35 +86,31 @@ class DeviceStep:
             return self._losses(logits, labels).sum(), _correct(logits, labels)
 
     def _work(self, *batch: torch.Tensor) -> Work:
-        if self.recorder is None or len(batch[0]) != self.batch_size:
+        if self.recorder is None:
             return self._gradients(*batch)
-        self._full_batches += 1
-        if self._full_batches <= STEPS_BEFORE_RECORDING:
+        images = len(batch[0])
+        self._steps[images] += 1
+        if self._steps[images] <= STEPS_BEFORE_RECORDING:
             return self.recorder.first(functools.partial(self._gradients, *batch))
-        if self._graph is None:
-            self._graph = _Graph(self.recorder, self._gradients, batch)
-        return self._graph.run(batch)
+        if images not in self._graphs:
+            self._graphs[images] = _Graph(self.recorder, self._gradients, batch)
+        return self._graphs[images].run(batch)
 
     def _gradients(self, pixels: torch.Tensor, labels: torch.Tensor, changes: torch.Tensor) -> Work:
         with torch.no_grad():
             x = self._scaled(vary(pixels, changes, self.augmentation))
-        weights, size = self._weights(), self.micro_batch or len(labels)
-        parts = [
-            self._part(images, targets, weights, len(labels))
-            for images, targets in zip(torch.split(x, size), torch.split(labels, size), strict=True)
-        ]
-        loss, correct, gradients = parts[0]
-        for other_loss, other_correct, others in parts[1:]:
-            loss, correct = loss + other_loss, correct + other_correct
-            torch._foreach_add_(gradients, others)
-        return loss, correct, gradients
-
-    def _part(self, x: torch.Tensor, labels: torch.Tensor, weights: list[torch.Tensor], count: int) -> Work:
+            # Parts as step.Step has them, each normalised by itself.
+            parts = math.ceil(len(labels) / GHOST) if self.ghosts else 1
+            images = torch.tensor_split(x, parts)
         # Without the cache of cast weights, which would outlive the recording of a graph.
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16, cache_enabled=False):
-            logits = self.network(x)
+            logits = torch.cat(
+                [network(part) for network, part in zip(self.ghosts or (self.network,), images, strict=False)]
+            )
         loss = self._losses(logits.float(), labels).sum()
-        found = torch.autograd.grad(loss / count, weights, allow_unused=True, materialize_grads=True)
+        found = torch.autograd.grad(loss / len(labels), self._weights(), allow_unused=True, materialize_grads=True)
+        if self.ghosts:
+            share_statistics(self.network, self.ghosts, [len(part) for part in images])
         return loss.detach(), _correct(logits.detach(), labels), list(found)
 
     def _scaled(self, x: torch.Tensor) -> torch.Tensor:
@@ -180,8 +179,6 @@ def device_step(
     class_weights: tuple[float, ...] | None,
     batch_size: int,
     device: torch.device,
-    *,
-    micro_batch: int | None = None,
     **changed: Any,
 ) -> Iterator[DeviceStep]:
     """A step for this network, which moves to the device, and back to the CPU when the block ends.
@@ -193,12 +190,12 @@ def device_step(
         "recorder": CudaRecorder(device) if is_recorded(network, device) else None,
     }
     weights = None if class_weights is None else torch.tensor(class_weights, device=device)
+    by_ghosts = in_ghosts(network, preprocessing.shape)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         with repeatable():
-            yield DeviceStep(
-                network, preprocessing, augmentation, weights, batch_size, micro_batch, **{**chosen, **changed}
-            )
+            ghosts = replicas(network.train(), batch_size) if by_ghosts else ()
+            yield DeviceStep(network, preprocessing, augmentation, weights, ghosts, **{**chosen, **changed})
     finally:
         network.to("cpu")
 

@@ -43,6 +43,11 @@ class Step(Protocol):
         """What is trained."""
         ...
 
+    @property
+    def ghosts(self) -> tuple[nn.Module, ...]:
+        """The network once for each part of a batch that BatchNorm looks at; mostly none."""
+        ...
+
     def train(self, optimizer: torch.optim.Optimizer, *batch: Any, **nothing: Any) -> tuple[Any, Any]:
         """Move the weights once."""
         ...
@@ -125,7 +130,8 @@ def _epoch(
     started = time.perf_counter()
     step.network.train()
     loss, correct, seen = 0.0, 0, 0
-    for done, batch in enumerate(feed.training(batch_rows(images, choices, epoch), epoch)):
+    batches = batch_rows(images, choices, epoch, even=bool(step.ghosts))
+    for done, batch in enumerate(feed.training(batches, epoch)):
         for group in optimizer.param_groups:
             group["lr"] = choices.learning_rate * _schedule(choices, images, epoch, done)
         batch_loss, batch_correct = step.train(optimizer, *batch)
@@ -171,8 +177,14 @@ def _validation_rows(images: Images, choices: StepChoices) -> Iterator[npt.NDArr
         yield rows[start : start + choices.batch_size]
 
 
-def batch_rows(images: Images, choices: StepChoices, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The rows of each batch of an epoch; more steps than images begin again in a new order."""
+def batch_rows(
+    images: Images, choices: StepChoices, epoch: int, *, even: bool = False
+) -> Iterator[npt.NDArray[np.int64]]:
+    """The rows of each batch of an epoch; more steps than images begin again in a new order.
+
+    The last batch holds what is left, as in Keras; with `even` all batches are of one size (or one image less):
+    BatchNorm cannot normalise by the three images that 1,027 leave after batches of 64.
+    """
     size, steps = choices.batch_size, steps_of(images, choices)
     rows = images.dataset.rows("train")
     rounds = math.ceil(steps * size / len(rows)) if choices.steps_per_epoch is not None else 1
@@ -183,8 +195,8 @@ def batch_rows(images: Images, choices: StepChoices, epoch: int) -> Iterator[npt
             for number in range(rounds)
         ]
     )
-    for step in range(steps):
-        yield order[step * size : (step + 1) * size]
+    order = order[: steps * size]
+    yield from np.array_split(order, steps) if even else (order[at : at + size] for at in range(0, len(order), size))
 
 
 def _loss(images: Images, choices: StepChoices) -> Loss:

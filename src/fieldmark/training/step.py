@@ -2,8 +2,9 @@
 
 The gradient of a batch is a sum over its images, so it may be summed in parts. Parts of few images keep their
 activations in the cache, and each thread works on parts of its own: none waits for another inside a layer,
-which is what costs most on a machine that also does other work. Networks that look at the batch as a whole
-(BatchNorm) are trained on the whole batch at once.
+which is what costs most on a machine that also does other work. BatchNorm normalises parts of a fixed size, each by
+itself (see `ghosts`); networks that look at the batch in any other way, and those with dropout, which draws from one
+generator, are trained on the whole batch at once.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from torch.nn.functional import cross_entropy, softplus
 
 from fieldmark.networks.deployed import scaled
 from fieldmark.preprocessing import Pixels, Preprocessing
+from fieldmark.training.ghosts import GHOST, replicas, share_statistics
 from fieldmark.training.linear import LateLinear
-from fieldmark.training.suit import depends_on_company, images_in_cache, runs_blocked
+from fieldmark.training.suit import depends_on_company, images_in_cache, in_ghosts, runs_blocked
 
 Labels = npt.NDArray[np.int32]
 Gradients = list[torch.Tensor]
@@ -67,6 +69,7 @@ class Step:
     loss: Loss
     batch_size: int  # images
     micro_batch: int | None  # images of one forward and backward; None: the whole batch
+    ghosts: tuple[nn.Module, ...]  # the network once for each part of a batch that BatchNorm looks at; mostly none
     micro_batch_evaluation: int  # images of one forward
     blocked: bool  # activations in oneDNN's own memory layout
     pool: ThreadPoolExecutor  # kept, because a new thread's memory has to be fetched from the system first
@@ -80,8 +83,9 @@ class Step:
         weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         loss, correct, total = 0.0, 0, [torch.zeros_like(weight) for weight in weights]
         with self._threads_of_layers(self.micro_batch):
+            parts = self._ghost_spans(pixels, labels) if self.ghosts else self._micro_spans(pixels, labels)
             # Spans come in their order, whichever thread was first: the sums are the same in every run.
-            for part in self._spans(self._gradients, pixels, labels, self.micro_batch):
+            for part in parts:
                 loss, correct = loss + part[0], correct + part[1]
                 torch._foreach_add_(total, part[2])
             torch._foreach_div_(total, len(labels))
@@ -97,13 +101,29 @@ class Step:
             parts = list(self._spans(self._judged, pixels, labels, self.micro_batch_evaluation))
         return sum(loss for loss, _ in parts), sum(correct for _, correct in parts)
 
-    def _gradients(self, pixels: Pixels, labels: Labels, micro_batch: int) -> tuple[float, int, Gradients]:
-        weights = [weight for weight in self.network.parameters() if weight.requires_grad]
+    def _ghost_spans(self, pixels: Pixels, labels: Labels) -> Iterator[tuple[float, int, Gradients]]:
+        """Every ghost of a batch forward and backward, then one set of statistics for all."""
+        parts = np.array_split(np.arange(len(labels)), math.ceil(len(labels) / GHOST))
+
+        def one(ghost: nn.Module, rows: npt.NDArray[np.int64]) -> tuple[float, int, Gradients]:
+            return self._gradients(pixels[rows], labels[rows], len(rows), network=ghost)
+
+        yield from self.pool.map(one, self.ghosts, parts)
+        share_statistics(self.network, self.ghosts, [len(rows) for rows in parts])
+
+    def _micro_spans(self, pixels: Pixels, labels: Labels) -> Iterator[tuple[float, int, Gradients]]:
+        return self._spans(self._gradients, pixels, labels, self.micro_batch)
+
+    def _gradients(
+        self, pixels: Pixels, labels: Labels, micro_batch: int, network: nn.Module | None = None
+    ) -> tuple[float, int, Gradients]:
+        network = network or self.network
+        weights = [weight for weight in network.parameters() if weight.requires_grad]
         loss, correct, total = 0.0, 0, [torch.zeros_like(weight) for weight in weights]
         late = LateLinear()
         for images, targets in _parts(pixels, labels, micro_batch):
             with late:
-                logits = self._logits(images)
+                logits = self._logits(images, network)
             losses = self.loss.sum(logits, targets)
             # Not backward(): threads would add to the same .grad.
             found = torch.autograd.grad(losses, [*weights, *late.outputs], allow_unused=True)
@@ -119,15 +139,15 @@ class Step:
         loss, correct = 0.0, 0
         with torch.no_grad():
             for images, targets in _parts(pixels, labels, micro_batch):
-                logits = self._logits(images)
+                logits = self._logits(images, self.network)
                 loss += self.loss.sum(logits, targets).item()
                 correct += _correct(logits, targets)
         return loss, correct
 
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        dtype = next(self.network.parameters()).dtype
+    def _logits(self, images: torch.Tensor, network: nn.Module) -> torch.Tensor:
+        dtype = next(network.parameters()).dtype
         x = scaled(images, self.preprocessing.mean, self.preprocessing.deviation).to(dtype)
-        logits: torch.Tensor = self.network(x.contiguous().to_mkldnn() if self.blocked else x)
+        logits: torch.Tensor = network(x.contiguous().to_mkldnn() if self.blocked else x)
         return logits.to_dense() if logits.is_mkldnn else logits
 
     def _spans(
@@ -167,6 +187,7 @@ def make_step(network: nn.Module, preprocessing: Preprocessing, loss: Loss, batc
     threads = torch.get_num_threads()
     shape = preprocessing.shape
     whole = depends_on_company(network, shape)
+    ghosts = replicas(network.train(), batch_size) if in_ghosts(network, shape) else ()
     in_cache = images_in_cache(network, shape, threads=threads)
     blocked = not whole and runs_blocked(network, shape)
     if not blocked:
@@ -178,9 +199,13 @@ def make_step(network: nn.Module, preprocessing: Preprocessing, loss: Loss, batc
         batch_size,
         # So few that every thread gets some.
         None if whole else min(in_cache, math.ceil(batch_size / threads)),
+        ghosts,
         in_cache,
         blocked,
-        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)),
+        # Ghosts that are fewer than threads leave the others to their layers.
+        ThreadPoolExecutor(
+            threads, initializer=torch.set_num_threads, initargs=(max(1, threads // len(ghosts)) if ghosts else 1,)
+        ),
         threads,
     )
 

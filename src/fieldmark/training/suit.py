@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ CACHE_BYTES = 32 * 2**20  # assumed where the system does not tell
 # The most that one layer's output may take, whatever the cache (that of a server is large, and shared by many cores):
 # glibc hands larger blocks back to the system after use, which then clears their pages before the next.
 BLOCK_BYTES = 16 * 2**20
-NEEDS_WHOLE_BATCH = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+USES_CHANCE = (nn.modules.dropout._DropoutNd, nn.RReLU)
 # Relative difference of what is the same but for the order of float32 sums; batch statistics differ by more.
 TOLERANCE = 1e-3
 
@@ -52,18 +53,30 @@ def depends_on_company(network: nn.Module, shape: Shape) -> bool:
     >>> depends_on_company(nn.Conv2d(3, 2, 3), (8, 8, 3)), depends_on_company(nn.BatchNorm2d(3), (8, 8, 3))
     (False, True)
     """
-    # Asked by name first: a trial would move BatchNorm's running statistics.
-    if any(isinstance(layer, NEEDS_WHOLE_BATCH) for layer in network.modules()):
+    # Asked by name first: a trial would move BatchNorm's running statistics, and chance may let an image off.
+    if normalises_batches(network) or _uses_chance(network):
         return True
-    images = _images(network, shape, 4)
-    training = network.training
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            whole = network.train()(images)
-            halves = torch.cat([network(images[:2]), network(images[2:])])
-    finally:
-        network.train(training)
-    return not _equal(whole, halves)
+    return _differs_in_halves(network, shape)
+
+
+def in_ghosts(network: nn.Module, shape: Shape) -> bool:
+    """Whether BatchNorm alone makes an image's answer depend on its batch, so that parts of a batch may stand for it.
+
+    >>> in_ghosts(nn.BatchNorm2d(3), (8, 8, 3)), in_ghosts(nn.Sequential(nn.BatchNorm2d(3), nn.Dropout()), (8, 8, 3))
+    (True, False)
+    """
+    if not normalises_batches(network) or _uses_chance(network):
+        return False
+    frozen = copy.deepcopy(network)
+    for layer in frozen.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.forward = _unchanged  # type: ignore[method-assign,assignment]
+    return not _differs_in_halves(frozen, shape)
+
+
+def normalises_batches(network: nn.Module) -> bool:
+    """Whether a layer is a BatchNorm."""
+    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules())
 
 
 def runs_blocked(network: nn.Module, shape: Shape) -> bool:
@@ -99,6 +112,26 @@ def last_level_cache_bytes(folder: Path = CACHE_FILES) -> int:
         if text.endswith("K") and text[:-1].isdigit():
             sizes.append(int(text[:-1]) * 1024)
     return max(sizes, default=CACHE_BYTES)
+
+
+def _differs_in_halves(network: nn.Module, shape: Shape) -> bool:
+    images = _images(network, shape, 4)
+    training = network.training
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            whole = network.train()(images)
+            halves = torch.cat([network(images[:2]), network(images[2:])])
+    finally:
+        network.train(training)
+    return not _equal(whole, halves)
+
+
+def _uses_chance(network: nn.Module) -> bool:
+    return any(isinstance(layer, USES_CHANCE) for layer in network.modules())
+
+
+def _unchanged(x: torch.Tensor) -> torch.Tensor:
+    return x
 
 
 def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:
