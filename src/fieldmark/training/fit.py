@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,16 +38,20 @@ def fit(
     preprocessing: Preprocessing,
     *,
     folder: Path,
+    groups: Sequence[dict[str, Any]] | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> History:
     """Train `network` in place on the train split; history.csv and checkpoints/ in `folder` grow epoch by epoch.
 
+    `groups` are parameter groups of torch.optim, each with its `share` of the learning rate; None: all weights alike.
     Ctrl-C ends the training and keeps what was learnt.
     Raises TrainingError when the loss is no longer a finite number.
     """
     step = make_step(network, preprocessing, _loss(images, choices), choices.batch_size)
-    optimizer = OPTIMIZERS[choices.optimizer](network.parameters(), choices.learning_rate, choices.weight_decay)
+    optimizer = OPTIMIZERS[choices.optimizer](
+        groups or network.parameters(), choices.learning_rate, choices.weight_decay
+    )
     history: list[Epoch] = []
     best: tuple[Epoch, dict[str, torch.Tensor]] | None = None
     interrupted = False
@@ -87,7 +92,7 @@ def _epoch(
     loss, correct, seen = 0.0, 0, 0
     for done, (pixels, labels) in enumerate(_batches(images, choices, epoch)):
         for group in optimizer.param_groups:
-            group["lr"] = choices.learning_rate * _schedule(choices, images, epoch, done)
+            group["lr"] = choices.learning_rate * group.get("share", 1.0) * _schedule(choices, images, epoch, done)
         batch_loss, batch_correct = step.train(optimizer, pixels, labels)
         if not math.isfinite(batch_loss):
             raise _diverged(epoch, done + 1, batch_loss, choices)
