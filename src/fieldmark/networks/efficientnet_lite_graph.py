@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 as an ONNX graph, written node by node.
 
-`torch.onnx.export` takes 3-14 s for it, most of the time before a first training; these nodes take none. Zero padding is part
+`torch.onnx.export` takes 3-14 s for it, a large part of a first training; these nodes take none. Zero padding is part
 of each convolution here, not a node of its own. Whatever is exported is checked against the network on images.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from onnx import TensorProto, checker, helper, numpy_helper
 from torch import nn
 
 from fieldmark.networks.efficientnet_lite import FEATURES, EfficientNetLite0, InvertedResidual
@@ -25,15 +27,11 @@ class _Graph:
 
     def constant(self, name: str, values: Any) -> str:
         """Add an initializer; returns its name."""
-        from onnx import numpy_helper
-
         self.weights.append(numpy_helper.from_array(values, name))
         return name
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Add a node of one output; returns the output's name."""
-        from onnx import helper
-
         self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
         return output
 
@@ -71,9 +69,6 @@ def backbone_graph(
 
     It maps uint8 (batch, height, width, 3) to float32 (batch, 1280).
     """
-    import numpy as np
-    from onnx import TensorProto, checker, helper
-
     graph = _Graph()
     for name, value in (("mean", preprocessing.mean), ("deviation", preprocessing.deviation), ("zero", 0), ("six", 6)):
         graph.constant(name, np.array(value, np.float32))
