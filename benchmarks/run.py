@@ -11,6 +11,7 @@ QUESTIONS = {
     "course_against_keras.py": "How fast does the course's network train, against Keras?",
     "gpu.py": "How fast does a GPU train from scratch, and to what accuracy?",
     "from_scratch.py": "How well does convnet learn from scratch with its defaults, over seeds?",
+    "pretrained.py": "How fast is the pretrained path, and what does fine-tuning bring?",
 }
 
 

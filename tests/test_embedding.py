@@ -12,13 +12,15 @@ import torch
 
 import fieldmark
 from fieldmark import embedding as embed_module
+from fieldmark import export
 from fieldmark.embedding import embed, find_backbone
 from fieldmark.images.cache import cache_folder
 from fieldmark.images.read import read
 from fieldmark.images.scan import scan
+from fieldmark.networks import efficientnet_lite
 from fieldmark.networks.deployed import scaled
-from fieldmark.networks.efficientnet_lite import pretrained
 from fieldmark.preprocessing import Preprocessing
+from fieldmark.runtime import open_session
 from tests.no_torch import NO_TORCH
 
 PREPROCESSING = Preprocessing(width=64, height=64, mean=127.0, deviation=128.0)
@@ -43,7 +45,7 @@ def cache(converted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_embeddings_are_the_networks_features(cache: Path, faces: Path) -> None:
     images = read(scan(faces), PREPROCESSING)
     found = embed(images, find_backbone(PREPROCESSING))
-    network = pretrained((64, 64)).eval()
+    network = efficientnet_lite.pretrained((64, 64)).eval()
     with torch.no_grad():
         wanted = network.features(scaled(torch.from_numpy(images.pixels(range(5))), 127.0, 128.0)).numpy()
     np.testing.assert_allclose(found[:5], wanted, rtol=1e-3, atol=1e-3)
@@ -59,6 +61,32 @@ def test_a_second_time_nothing_is_computed(cache: Path, faces: Path, monkeypatch
     monkeypatch.setattr(embed_module, "_compute", refuse)
     monkeypatch.setattr(embed_module, "_convert", refuse)
     assert np.array_equal(embed(images, find_backbone(PREPROCESSING)), first)
+
+
+def test_neither_threads_nor_batches_change_the_bits(
+    cache: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, backbone = read(scan(faces), PREPROCESSING), find_backbone(PREPROCESSING)
+    session = open_session(backbone.path, threads=2)
+    (wanted,) = session.run([export.EMBEDDING], {export.INPUT: images.pixels(range(len(images.dataset)))})
+    monkeypatch.setattr(embed_module, "BATCH", 7)
+    for threads in (1, 3):
+        monkeypatch.setenv("FIELDMARK_CACHE_DIR", str(tmp_path / str(threads)))
+        done: list[int] = []
+        found = embed(images, backbone, threads=threads, on_progress=lambda count, total, done=done: done.append(count))
+        assert np.array_equal(found, wanted)
+        assert done[-1] == len(found) > 7
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (47, 34)])
+def test_the_graph_is_the_network(width: int, height: int) -> None:
+    preprocessing = Preprocessing(width=width, height=height, mean=127.0, deviation=128.0)
+    network = efficientnet_lite.folded(efficientnet_lite.pretrained((height, width)))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, height, width, 3), dtype=np.uint8)
+    with torch.no_grad():
+        wanted = network.features(scaled(torch.from_numpy(pixels), 127.0, 128.0)).numpy()
+    (found,) = open_session(find_backbone(preprocessing).path).run([export.EMBEDDING], {export.INPUT: pixels})
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_a_damaged_backbone_is_converted_again(cache: Path) -> None:

@@ -64,8 +64,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
 
 def _recipe_parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
     """The command-line option of one field of Recipe."""
-    kinds: dict[str, Any] = {"channels": str | None, "softmax": bool}
-    kind = kinds.get(field.name) or _KINDS[str(field.type)]
+    kind = str | None if field.name == "channels" else _KINDS[str(field.type)]
     metavars = {"channels": "16,32,64", "network": "|".join(NETWORKS)}
     metavar = metavars.get(field.name) or "|".join(CHOICES.get(field.name, ())) or None
     callback = _numbers if field.name == "channels" else None
@@ -79,6 +78,7 @@ def _recipe_parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
 
 
 _KINDS: dict[str, Any] = {
+    "bool": bool,
     "str": str,
     "str | None": str | None,
     "int": int,

@@ -20,13 +20,16 @@ from fieldmark import export, storage
 from fieldmark.errors import missing_extra
 from fieldmark.images.cache import RowStore, cache_folder
 from fieldmark.images.read import Images, Progress
+from fieldmark.images.threads import Ahead
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.runtime import open_session
 
 # Raised when the conversion changes its result, so that no old graph is used.
-CONVERSION = "1"
+CONVERSION = "2"
 # More is not faster on a CPU, and the answer of each image does not depend on its batch.
 BATCH = 16
+# Batches waiting to be stored, a thread.
+AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +82,21 @@ def _compute(
     threads: int | None,
     on_progress: Progress | None,
 ) -> None:
-    session = open_session(backbone.path, threads=threads)
-    with store.writer() as writer:
-        for start in range(0, len(rows), BATCH):
-            batch = rows[start : start + BATCH]
-            (embeddings,) = session.run([export.EMBEDDING], {export.INPUT: images.pixels(batch)})
+    # Each thread reads the pixels of a batch and runs it on its own: none waits for another inside a layer.
+    session = open_session(backbone.path, threads=1)
+
+    def run(batch: Sequence[int]) -> npt.NDArray[np.float32]:
+        return np.asarray(session.run([export.EMBEDDING], {export.INPUT: images.pixels(batch)})[0])
+
+    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    done = 0
+    with store.writer() as writer, Ahead(run, batches, workers=threads, ahead=AHEAD) as results:
+        for batch, embeddings in zip(batches, results, strict=True):
             for row, embedding in zip(batch, embeddings, strict=True):
                 writer.add(images.dataset.hashes[row], embedding)
+            done += len(batch)
             if on_progress:
-                on_progress(start + len(batch), len(rows))
+                on_progress(done, len(rows))
 
 
 def _store(backbone: Backbone, images: Images) -> RowStore:
@@ -105,10 +114,11 @@ def _width(backbone: Backbone) -> int:
 def _convert(preprocessing: Preprocessing, path: Path) -> None:
     try:
         from fieldmark.networks import efficientnet_lite
+        from fieldmark.networks.efficientnet_lite_graph import backbone_graph
     except ImportError as error:
         raise missing_extra("converting the pretrained backbone (once)", error) from error
     network = efficientnet_lite.folded(efficientnet_lite.pretrained((preprocessing.height, preprocessing.width)))
-    graph = export.backbone_graph(network, preprocessing)
+    graph = backbone_graph(network, preprocessing, images=export.INPUT, embedding=export.EMBEDDING, opset=export.OPSET)
     storage.write_bytes(path, graph.SerializeToString(deterministic=True))
 
 

@@ -134,6 +134,10 @@ def _trace(module: nn.Module, preprocessing: Preprocessing, names: list[str]) ->
     import torch
 
     _onnx()
+    try:
+        import onnxscript  # noqa: F401  torch needs it; half a second, which the pretrained path does not pay
+    except ImportError as error:
+        raise missing_extra("exporting", error) from error
     example = torch.zeros(2, preprocessing.height, preprocessing.width, 3, dtype=torch.uint8)
     log = logging.getLogger("torch.onnx")
     level = log.level
@@ -181,7 +185,6 @@ def _onnx() -> Any:
         import onnx.helper
         import onnx.numpy_helper
         import onnx.utils
-        import onnxscript  # noqa: F401  the exporter of torch needs it
     except ImportError as error:
         raise missing_extra("exporting", error) from error
     return onnx

@@ -48,7 +48,7 @@ from fieldmark.recipe import Recipe
 from fieldmark.report.render import render_report
 from fieldmark.runs import Run
 from fieldmark.training.choices import choose
-from fieldmark.training.learn import Learnt, file_answers, learn_from_scratch, learn_head
+from fieldmark.training.learn import Learnt, file_answers, learn_fine_tuned, learn_from_scratch, learn_head
 from fieldmark.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def train(
             audit = split_audited(audit_images(images, group_by=recipe.group_by), recipe)
             images = dataclasses.replace(images, dataset=audit.dataset)
         on_audit(audit)
-        # 4) Learn: a head on the pretrained backbone, or a whole network from scratch.
+        # 4) Learn: a head on the pretrained backbone (and then the backbone, too), or a whole network from scratch.
         learn = _way_to_learn(own, recipe)
         learnt = learn(images, recipe, preprocessing, folder=run.folder, progress=progress)
         # 5) The file that is deployed, checked against what was learnt.
@@ -191,7 +191,7 @@ def evaluate(
 
 def _way_to_learn(own: nn.Module | None, recipe: Recipe) -> Callable[..., Learnt]:
     if own is None and spec(recipe.network).pretrained:
-        return learn_head
+        return learn_fine_tuned if recipe.fine_tune else learn_head
     return functools.partial(learn_from_scratch, own)
 
 

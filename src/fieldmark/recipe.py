@@ -56,6 +56,7 @@ class Recipe:
     image_size: int | None = choice(None, "images are resized to this width and height", "pixels")
     fit: str = choice("stretch", "how an image that is not square fills the size")
     channels: tuple[int, ...] | None = choice(None, "channels of each block; by default chosen by image size")
+    fine_tune: bool = choice(False, "train a pretrained backbone too, from the head fitted to it while it is frozen")
     softmax: bool = choice(False, "one output a class even for two classes, instead of one sigmoid unit")
     augmentation: str | None = choice(
         None, "how training images are varied: none, flip, color, standard, erasing or lighten"

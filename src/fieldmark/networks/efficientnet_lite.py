@@ -11,6 +11,7 @@ import hashlib
 import importlib.resources
 import io
 from collections import OrderedDict
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -26,6 +27,7 @@ MINIMUM_IMAGE_SIZE = 32  # pixels; the network halves five times
 IMAGENET_CLASSES = 1000
 FEATURES = 1280
 
+Folded = TypeVar("Folded", bound=nn.Module)
 Padding = tuple[int, int, int, int]  # zeros left, right, top, bottom: torch's order
 
 # repeats, kernel, stride of the first, expansion, channels in, channels out
@@ -151,7 +153,7 @@ def pretrained(image_size: tuple[int, int] = (224, 224)) -> EfficientNetLite0:
     return network
 
 
-def folded(network: nn.Module) -> nn.Module:
+def folded(network: Folded) -> Folded:
     """Return a copy in eval mode whose BatchNorm layers are part of the convolutions before them.
 
     Any network will do whose convolution and BatchNorm stand next to each other in an nn.Sequential. Answers

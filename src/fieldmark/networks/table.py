@@ -28,19 +28,19 @@ class NetworkSpec:
 
     build: Callable[[tuple[int, int], int, Channels], Network]  # (height, width), outputs, channels
     meaning: str  # one line
-    pretrained: bool  # True: the backbone stays frozen and the head is fitted to convergence
+    pretrained: bool  # True: the head is fitted to a frozen backbone, which may then be fine-tuned
     minimum_image_size: Callable[[Channels], int]  # pixels of the shorter side, for these channels
     takes_channels: bool  # whether `channels` may be set
     image_size: int  # pixels, both sides
-    batch_size: int | None  # images
+    batch_size: int  # images; this and what follows the deviation are for --fine-tune where pretrained
     mean: float  # subtracted from pixel values 0-255
     deviation: float  # divides what is left
-    epochs: int | None = None  # None, as the next two: there is nothing to train by steps
-    learning_rate: float | None = None
-    optimizer: str | None = None
-    schedule: str | None = None
-    weight_decay: float | None = None
-    augmentation: str | None = None
+    epochs: int
+    learning_rate: float
+    optimizer: str
+    schedule: str
+    weight_decay: float
+    augmentation: str
 
 
 def _course(image_size: tuple[int, int], outputs: int, channels: Channels) -> Course:
@@ -104,14 +104,21 @@ NETWORKS: dict[str, NetworkSpec] = {
     ),
     "efficientnet-lite0": NetworkSpec(
         build=_efficientnet_lite0,
-        meaning="a backbone trained on ImageNet, frozen, with a linear head fitted to your classes",
+        meaning="a backbone trained on ImageNet, frozen, with a linear head fitted to your classes; "
+        "what is trained by steps is for --fine-tune",
         pretrained=True,
         minimum_image_size=lambda channels: 32,
         takes_channels=False,
         image_size=224,
-        batch_size=None,
+        batch_size=32,
         mean=127.0,
         deviation=128.0,
+        epochs=5,
+        learning_rate=1e-4,
+        optimizer="adam",
+        schedule="cosine",
+        weight_decay=0.01,
+        augmentation="standard",
     ),
 }
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from fieldmark.errors import RecipeError, missing_extra
 from fieldmark.images.augment import find_augmentation
-from fieldmark.networks.table import NetworkSpec, spec
+from fieldmark.networks.table import NETWORKS, NetworkSpec, spec
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import BY_NETWORK, CHOICES, Recipe, option
 
 if TYPE_CHECKING:
     from torch import nn
 
-# A pretrained backbone stays frozen and its head is fitted to convergence: these have nothing to act on.
-BY_STEPS = (*BY_NETWORK[1:], "channels", "steps_per_epoch", "until_accuracy")
+# The fields that a head fitted to convergence on a frozen backbone gives nothing to act on.
+BY_STEPS = (*BY_NETWORK[1:], "steps_per_epoch", "until_accuracy")
 # What an own torch.nn.Module gets where the caller chooses nothing: pixels / 255, as most examples do.
 OWN_NETWORK: dict[str, Any] = {
     "image_size": 224,
@@ -66,13 +66,19 @@ def choose(network: str | nn.Module, choices: dict[str, Any]) -> tuple[Recipe, P
         )
     _require_device(choices.get("device"))
     if not isinstance(network, str):
+        _refuse_fine_tune(choices, type(network).__name__)
         recipe = Recipe(network=type(network).__name__, **choices)
         return _filled(recipe, OWN_NETWORK), _preprocessing(recipe, OWN_NETWORK["image_size"], 0.0, 255.0)
     recipe, entry = Recipe(network=network, **choices), spec(network)
-    if entry.pretrained:
+    if not entry.pretrained:
+        _refuse_fine_tune(choices, network)
+    frozen = entry.pretrained and not recipe.fine_tune
+    if frozen:
         _refuse(recipe, [name for name in BY_STEPS if getattr(recipe, name) is not None])
         _refuse(recipe, ["keep"] if recipe.keep != CHOICES["keep"][0] else [])
-    filled = _filled(recipe, {name: getattr(entry, name) for name in BY_NETWORK})
+    if recipe.channels is not None and not entry.takes_channels:
+        raise RecipeError(f"{option('channels')}: the channels of {network} are fixed", hint="leave it out")
+    filled = _filled(recipe, {name: getattr(entry, name) for name in (BY_NETWORK[:1] if frozen else BY_NETWORK)})
     _require_size(filled, entry)
     return filled, _preprocessing(filled, entry.image_size, entry.mean, entry.deviation)
 
@@ -120,5 +126,14 @@ def _refuse(recipe: Recipe, names: list[str]) -> None:
         raise RecipeError(
             f"{', '.join(option(name) for name in names)}: {recipe.network} stays frozen and its head is fitted to "
             "convergence, so there is nothing for this to act on",
-            hint="leave it out, or train from scratch with --network convnet or --network course",
+            hint="train the backbone too with --fine-tune, train from scratch with --network convnet, or leave it out",
+        )
+
+
+def _refuse_fine_tune(choices: dict[str, Any], network: str) -> None:
+    if choices.get("fine_tune"):
+        pretrained = [name for name, entry in NETWORKS.items() if entry.pretrained]
+        raise RecipeError(
+            f"--fine-tune: {network} learns from scratch, it has no pretrained backbone",
+            hint=f"leave it out, or take --network {' or '.join(pretrained)}",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,19 +65,22 @@ def fit(
     *,
     folder: Path,
     device: torch.device = CPU,
+    groups: Sequence[dict[str, Any]] | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> History:
     """Train `network` in place on the train split; history.csv and checkpoints/ in `folder` grow epoch by epoch.
 
-    It comes back on the CPU, whatever `device` it was trained on. Ctrl-C ends the training and keeps what was learnt.
+    It comes back on the CPU, whatever `device` it was trained on. `groups` are parameter groups of torch.optim, each
+    with its `share` of the learning rate; None: all weights alike. Ctrl-C ends the training and keeps what was learnt.
     Raises TrainingError when the loss is no longer a finite number.
     """
     history: list[Epoch] = []
     best: tuple[Epoch, dict[str, torch.Tensor]] | None = None
     interrupted = False
     with _set_up(network, images, choices, preprocessing, device) as (step, feed):
-        optimizer = OPTIMIZERS[choices.optimizer](network.parameters(), choices.learning_rate, choices.weight_decay)
+        weights = groups or network.parameters()
+        optimizer = OPTIMIZERS[choices.optimizer](weights, choices.learning_rate, choices.weight_decay)
         try:
             for epoch in range(1, choices.epochs + 1):
                 # One pass over the training images, then loss and accuracy on validation with the weights as they are.
@@ -133,7 +136,8 @@ def _epoch(
     batches = batch_rows(images, choices, epoch, even=bool(step.ghosts))
     for done, batch in enumerate(feed.training(batches, epoch)):
         for group in optimizer.param_groups:
-            group["lr"] = choices.learning_rate * _schedule(choices, images, epoch, done)
+            share = group.get("share", 1.0)
+            group["lr"] = choices.learning_rate * share * _schedule(choices, images, epoch, done)
         batch_loss, batch_correct = step.train(optimizer, *batch)
         if isinstance(batch_loss, float) and not math.isfinite(batch_loss):
             raise _diverged(f"epoch {epoch}, step {done + 1}", batch_loss, choices)

@@ -1,9 +1,9 @@
-"""Learn: the two ways to learn, each ending in a graph to export and in the network's own answers to check it by."""
+"""Learn: the ways to learn, each ending in a graph to export and in the network's own answers to check it by."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from fieldmark.images.scan import counted
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
 from fieldmark.training.choices import StepChoices
-from fieldmark.training.head import fit_head
+from fieldmark.training.head import Head, fit_head
 from fieldmark.training.history import epoch_line, remarks, write_history
 from fieldmark.training.progress import Progress
 
@@ -56,6 +56,31 @@ def learn_head(
     progress: Progress,
 ) -> Learnt:
     """Fit a linear head on the pretrained backbone's embeddings of the train split."""
+    fitted = _fitted(images, recipe, preprocessing, progress)
+    head, embeddings = fitted.head, fitted.embeddings
+    write_history(folder / "history.csv", ())  # fitted in one go: a header and no row
+    return Learnt(
+        graph=export.with_head(fitted.backbone.load(), head.weights, head.bias),
+        network_answers=lambda rows: head.probabilities(embeddings[rows]),
+        # The exported file's first nodes are those that made the embeddings, to the bit (on a GPU: nearly), so its
+        # answers are what its last nodes make of them; the export is checked on whole images all the same.
+        answers=lambda model, step: export.head_answers(model, embeddings),
+        choices=(head.note, *fitted.said),
+        hardware=fitted.hardware,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fitted:
+    backbone: Backbone
+    embeddings: npt.NDArray[np.float32]  # (n, d), of all images
+    head: Head
+    said: tuple[str, ...]
+    hardware: dict[str, str]
+
+
+def _fitted(images: Images, recipe: Recipe, preprocessing: Preprocessing, progress: Progress) -> _Fitted:
+    """The frozen backbone, what it sees in every image, and the head fitted to that of the train split."""
     with progress.stage("prepare the backbone"):
         backbone = find_backbone(preprocessing)
     with progress.stage("embed") as step:
@@ -71,16 +96,29 @@ def learn_head(
             balanced=recipe.class_weights == "balanced",
             seed=recipe.seed,
         )
-    write_history(folder / "history.csv", ())  # fitted in one go: a header and no row
-    return Learnt(
-        graph=export.with_head(backbone.load(), head.weights, head.bias),
-        network_answers=lambda rows: head.probabilities(embeddings[rows]),
-        # The exported file's first nodes are those that made the embeddings, to the bit (on a GPU: nearly), so its
-        # answers are what its last nodes make of them; the export is checked on whole images all the same.
-        answers=lambda model, step: export.head_answers(model, embeddings),
-        choices=(head.note, *said),
-        hardware=hardware,
+    return _Fitted(backbone, embeddings, head, said, hardware)
+
+
+def learn_fine_tuned(
+    images: Images,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    *,
+    folder: Path,
+    progress: Progress,
+) -> Learnt:
+    """Fit a linear head, then train it together with the backbone. Raises MissingExtraError without torch."""
+    try:
+        from fieldmark.training.fine_tune import parameter_groups, with_fitted_head
+    except ImportError as error:
+        raise missing_extra("fine-tuning", error) from error
+    head = _fitted(images, recipe, preprocessing, progress).head
+    network = with_fitted_head((preprocessing.height, preprocessing.width), head)
+    learnt = _trained(
+        network, images, recipe, preprocessing, folder=folder, progress=progress, groups=parameter_groups(network)
     )
+    start = f"fine-tuned from a linear head on the frozen backbone: {head.note}"
+    return dataclasses.replace(learnt, choices=(start, *learnt.choices))
 
 
 def _embeddings(
@@ -114,12 +152,28 @@ def learn_from_scratch(
 ) -> Learnt:
     """Train a network of NETWORKS, or the caller's own, on the train split. Raises MissingExtraError without torch."""
     try:
-        from fieldmark.training.device import describe, find_device, how_it_trains
-        from fieldmark.training.fit import fit
-        from fieldmark.training.network import limited_threads, make_network, network_answers
+        from fieldmark.training.network import make_network
     except ImportError as error:
         raise missing_extra(f"training the network {recipe.network}", error) from error
     network = make_network(own, recipe, preprocessing, classes=len(images.dataset.classes))
+    return _trained(network, images, recipe, preprocessing, folder=folder, progress=progress)
+
+
+def _trained(
+    network: nn.Module,
+    images: Images,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    *,
+    folder: Path,
+    progress: Progress,
+    groups: Sequence[dict[str, Any]] | None = None,
+) -> Learnt:
+    """Train a network by steps on the train split."""
+    from fieldmark.training.device import describe, find_device, how_it_trains
+    from fieldmark.training.fit import fit
+    from fieldmark.training.network import limited_threads, network_answers
+
     device = find_device(recipe.device)
     with progress.stage("train", unit="steps") as step, limited_threads(recipe.threads) as threads:
         history = fit(
@@ -129,6 +183,7 @@ def learn_from_scratch(
             preprocessing,
             folder=folder,
             device=device,
+            groups=groups,
             on_epoch=lambda epoch: progress.line(epoch_line(epoch, recipe.epochs)),
             on_step=step,
         )

@@ -24,7 +24,7 @@ Tensors = list[torch.Tensor]
 # Moves weights in place, by gradients, what it kept of earlier steps, learning rate and number of the step.
 Rule = Callable[[Tensors, Tensors, list[Tensors], float, int], None]
 # From parameters, learning rate and weight decay.
-Builder = Callable[[Iterable[nn.Parameter], float, float], torch.optim.Optimizer]
+Builder = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]], float, float], torch.optim.Optimizer]
 
 
 def rmsprop(weights: Tensors, gradients: Tensors, kept: list[Tensors], learning_rate: float, step: int) -> None:
@@ -88,7 +88,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
+        parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
         learning_rate: float,
         weight_decay: float = 0.0,
         *,
