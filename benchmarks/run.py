@@ -9,6 +9,9 @@ from pathlib import Path
 QUESTIONS = {
     "commands.py": "How long does each command take, and how much memory does it hold?",
     "course_against_keras.py": "How fast does the course's network train, against Keras?",
+    "reading.py": "How fast are images read, the first time and later, against Keras?",
+    "predicting.py": "How fast are the answers for files, against ONNX Runtime alone, and in how much memory?",
+    "larger_than_memory.py": "How fast, and in how much memory, is a training on 13 GB of pixels?",
 }
 
 

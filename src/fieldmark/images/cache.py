@@ -76,13 +76,19 @@ class RowStore:
         """What is known of this content, or None."""
         return self._entries.get(key)
 
-    def take(self, keys: Sequence[str], field: str | None = None) -> npt.NDArray[Any]:
+    def take(
+        self, keys: Sequence[str], field: str | None = None, *, out: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[Any]:
         """The rows of these contents, (len(keys), *shape), read from the files; `field` reads one column alone.
 
+        `out` is a contiguous array of that shape to read into: new memory for each batch costs as much as reading it.
         Raises KeyError for a content that is not known, OutputError where a file of the cache cannot be read.
         """
         dtype, start = self._part(field)
-        rows = np.empty(len(keys), dtype)  # (n, *shape): NumPy gives an array the shape of a sub-array dtype
+        # (n, *shape): NumPy gives an array the shape of a sub-array dtype
+        rows = np.empty(len(keys), dtype) if out is None else out
+        if rows.nbytes != len(keys) * dtype.itemsize or not rows.flags.c_contiguous:
+            raise ValueError(f"out {rows.dtype} {rows.shape}: expected {len(keys)} contiguous rows of {dtype}")
         if not rows.size:
             return rows
         raw = rows.reshape(-1).view(np.uint8).data
