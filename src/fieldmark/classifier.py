@@ -79,7 +79,7 @@ class Classifier:
     def stream(self, sources: Iterable[Source]) -> Iterator[Prediction]:
         """Yield one prediction a source in the order given; works ahead in threads, memory stays flat.
 
-        Each image is decoded and answered by one thread, alone: no answer waits for, or depends on, another image.
+        Each image is decoded and answered by one thread, alone, so that no answer depends on another image.
         """
         with Ahead(self._predict_one, sources, workers=self.threads) as predictions:
             yield from predictions
@@ -103,8 +103,8 @@ class Classifier:
 
     def _run(self, output: str, pixels: Pixels, width: int) -> npt.NDArray[np.float32]:
         batches = (pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH))
-        parts = run_batches(self.session, output, batches, prepare=lambda batch: batch, workers=self.threads)
-        return np.concatenate([np.zeros((0, width), np.float32), *parts])
+        parts = list(run_batches(self.session, output, batches, prepare=lambda batch: batch, workers=self.threads))
+        return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Classifier:
