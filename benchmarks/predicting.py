@@ -21,7 +21,7 @@ import numpy as np
 
 from commands import measure
 from course_against_keras import spread
-from fieldmark import classifier, train
+from fieldmark import classifier
 from fieldmark.images import formats
 from fieldmark.images.listing import list_images
 from hardware import hardware, shared_data, write_results
@@ -97,11 +97,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, cache = Path(name), Path(name) / "cache"
         os.environ["FIELDMARK_CACHE_DIR"] = str(cache)
-        run = arguments.run or train(shared_data() / "horses-or-humans", out=folder / "run").folder
-        run = run.absolute()
+        run = arguments.run.absolute() if arguments.run else folder / "run"
+        if not arguments.run:
+            measure(["train", shared_data() / "horses-or-humans", "--out", run], folder, cache)
         results: dict[str, Any] = {"hardware": machine, "turns": arguments.turns}
         images = copies(folder / "images", arguments.images)
-        results["rate"] = take_turns(run, images, arguments.turns)
         one = sorted(images.iterdir())[0]
         results["first_answer"] = measure(["predict", run, one], folder, cache, runs=9)
         results["memory"] = {}
@@ -109,6 +109,8 @@ def main() -> None:
             if count <= arguments.most:
                 many = copies(folder / f"many-{count}", count)
                 results["memory"][count] = measure(["predict", run, many, "--json"], folder, cache)
+        # Last, because a child's peak memory begins at that of the process that starts it.
+        results["rate"] = take_turns(run, images, arguments.turns)
     write_results("predicting", results)
     rate = results["rate"]
     for contender, values in rate["images_per_second"].items():
