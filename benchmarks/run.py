@@ -12,6 +12,9 @@ QUESTIONS = {
     "gpu.py": "How fast does a GPU train from scratch, and to what accuracy?",
     "from_scratch.py": "How well does convnet learn from scratch with its defaults, over seeds?",
     "pretrained.py": "How fast is the pretrained path, and what does fine-tuning bring?",
+    "reading.py": "How fast are images read, the first time and later, against Keras?",
+    "predicting.py": "How fast are the answers for files, against ONNX Runtime alone, and in how much memory?",
+    "larger_than_memory.py": "How fast, and in how much memory, is a training on 13 GB of pixels?",
 }
 
 

@@ -16,8 +16,9 @@ PACKAGE = Path(fieldmark.__file__).parent
 # Bottom to top; names on one floor do not know each other. docs/design and README draw the same floors.
 FLOORS = [
     {"errors"},
-    {"storage", "preprocessing", "recipe", "runtime"},
+    {"storage", "preprocessing", "recipe"},
     {"images", "networks", "evaluation"},
+    {"runtime"},
     {"runs", "export", "classifier"},
     {"embedding"},
     {"training"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -21,10 +20,9 @@ from fieldmark.images.profiles import to_srgb
 from fieldmark.images.scan import printable
 from fieldmark.images.threads import Ahead
 from fieldmark.preprocessing import Pixels, Preprocessing, to_pixels
-from fieldmark.runtime import open_session
+from fieldmark.runtime import BATCH, open_session, run_batches
 
 SEAL = b"fieldmark_sha256\x12\x40"  # key, then the protobuf tag and length of the 64 characters that follow
-BATCH = 16  # images a call of ONNX Runtime: more is not faster on a CPU and holds more memory
 
 Source = str | Path | npt.NDArray[np.uint8] | Image.Image
 
@@ -49,11 +47,12 @@ class Prediction:
 
 
 class Classifier:
-    """A classifier file, loaded; owns an ONNX Runtime session."""
+    """A classifier file, loaded; owns an ONNX Runtime session, which `threads` threads share (None: one a core)."""
 
     def __init__(self, path: Path, content: bytes, *, threads: int | None = None) -> None:
         self.path = path
-        self.session = _session(path, content, threads)
+        self.threads = threads
+        self.session = _session(path, content)
         self.metadata = _metadata(path, self.session)
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
         self.preprocessing = Preprocessing.from_json(self.metadata["preprocessing"])
@@ -78,25 +77,24 @@ class Classifier:
         return list(self.stream(sources))
 
     def stream(self, sources: Iterable[Source]) -> Iterator[Prediction]:
-        """Yield one prediction a source in the order given; reads ahead in threads, memory stays flat."""
-        with Ahead(functools.partial(_prepare, preprocessing=self.preprocessing), sources) as prepared:
-            for first in prepared:
-                # As many as are ready: one by one while paths trickle in, full batches while they pour.
-                batch = [first]
-                while len(batch) < BATCH and prepared.ready():
-                    batch.append(next(prepared))
-                yield from self._answers(batch)
+        """Yield one prediction a source in the order given; works ahead in threads, memory stays flat.
 
-    def _answers(self, batch: list[_Prepared]) -> Iterator[Prediction]:
-        usable = [item.pixels for item in batch if item.pixels is not None]
-        rows = iter(self.probabilities(np.stack(usable)) if usable else ())
-        for item in batch:
-            yield self._answer(item, next(rows)) if item.pixels is not None else item.problem()
+        Each image is decoded and answered by one thread, alone, so that no answer depends on another image.
+        """
+        with Ahead(self._predict_one, sources, workers=self.threads) as predictions:
+            yield from predictions
 
-    def _answer(self, item: _Prepared, probabilities: npt.NDArray[np.float32]) -> Prediction:
+    def _predict_one(self, source: Source) -> Prediction:
+        item = _prepare(source, preprocessing=self.preprocessing)
+        if item.pixels is None:
+            return Prediction(item.path, None, None, {}, False, item.code, item.detail)
+        (probabilities,) = self.session.run(["probabilities"], {"images": item.pixels[None]})
+        return self._answer(item.path, probabilities[0])
+
+    def _answer(self, path: str | None, probabilities: npt.NDArray[np.float32]) -> Prediction:
         best = int(answers(probabilities[None])[0])
         return Prediction(
-            path=item.path,
+            path=path,
             label=self.classes[best],
             probability=float(probabilities[best]),
             probabilities={name: float(value) for name, value in zip(self.classes, probabilities, strict=True)},
@@ -104,15 +102,13 @@ class Classifier:
         )
 
     def _run(self, output: str, pixels: Pixels, width: int) -> npt.NDArray[np.float32]:
-        parts = [
-            self.session.run([output], {"images": np.ascontiguousarray(pixels[start : start + BATCH])})[0]
-            for start in range(0, len(pixels), BATCH)
-        ]
+        batches = (pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH))
+        parts = list(run_batches(self.session, output, batches, prepare=lambda batch: batch, workers=self.threads))
         return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Classifier:
-    """Load a run folder or a classifier file.
+    """Load a run folder or a classifier file; `threads` images are worked on at once (None: one a core).
 
     Raises ModelFileError if it is missing, damaged (one changed bit is enough), or not made by Fieldmark.
     """
@@ -156,9 +152,6 @@ class _Prepared:
     code: str | None = None
     detail: str = ""
 
-    def problem(self) -> Prediction:
-        return Prediction(self.path, None, None, {}, False, self.code, self.detail)
-
 
 def _prepare(source: Source, *, preprocessing: Preprocessing) -> _Prepared:
     if isinstance(source, str | Path):
@@ -185,9 +178,9 @@ def _picture(array: npt.NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _session(path: Path, content: bytes, threads: int | None) -> Any:
+def _session(path: Path, content: bytes) -> Any:
     try:
-        return open_session(content, threads=threads)
+        return open_session(content, threads=1)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         raise ModelFileError(f"{path}: ONNX Runtime cannot load it: {error}") from error
 

@@ -1,15 +1,31 @@
-"""Runtime: ONNX Runtime, opened in one place, without its telemetry."""
+"""Runtime: ONNX Runtime, opened in one place, without its telemetry; and run on many batches at once."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark.images.threads import ordered_map
+from fieldmark.preprocessing import Pixels
+
+Batch = TypeVar("Batch")
+
+INPUT = "images"
+# Images a call: their activations stay in a core's own cache (16 take a fifth longer an image), and the weights
+# of a large dense layer are still read for several images at a time.
+BATCH = 4
 
 
 def open_session(model: bytes | Path, *, threads: int | None = None) -> Any:
-    """An onnxruntime.InferenceSession on the CPU; `threads` None: one for each core.
+    """An onnxruntime.InferenceSession on the CPU; `threads` of one call to it, None: one for each core.
 
+    One thread a call and several calls at once (`run_batches`) is faster than several threads a call, which wait for
+    each other after every layer; and it opens in a third of the time.
     Raises whatever ONNX Runtime raises for a file that it cannot load; its exceptions share no base class.
     """
     # The official builds report to their maker from their first import on, unless this is set before it: they leave
@@ -22,3 +38,24 @@ def open_session(model: bytes | Path, *, threads: int | None = None) -> Any:
     options.intra_op_num_threads = threads or 0
     content = model if isinstance(model, bytes) else str(model)
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def run_batches(
+    session: Any,
+    output: str,
+    batches: Iterable[Batch],
+    *,
+    prepare: Callable[[Batch], Pixels],
+    workers: int | None = None,
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield one output of a session for each batch, float32 (images, ...), in the order of the batches.
+
+    `prepare` makes the pixels uint8 (images, height, width, channels) of a batch, in the same threads: what it reads
+    or decodes overlaps with what others compute. `workers` threads (None: one for each core) share the session, whose
+    `run` any number of threads may call; open it with `threads=1`. Memory is bounded: that of one batch a worker.
+    """
+
+    def run(batch: Batch) -> npt.NDArray[np.float32]:
+        return np.asarray(session.run([output], {INPUT: np.ascontiguousarray(prepare(batch))})[0], dtype=np.float32)
+
+    return ordered_map(run, batches, workers=workers)

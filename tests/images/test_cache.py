@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,71 @@ def test_what_a_killed_process_left_is_removed_after_a_day(tmp_path: Path) -> No
     limit_cache(tmp_path, 10**9)
     assert len(list(tmp_path.iterdir())) == 2
     assert RowStore(tmp_path, DTYPE).find("a") is not None
+
+
+def test_a_row_is_read_into_what_is_given(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, DTYPE)
+    write(store, a=1, b=2)
+    out = np.zeros((2, 4, 3), np.uint8)
+    assert store.take(["b", "a"], "pixels", out=out) is out
+    assert out[:, 0, 0].tolist() == [2, 1]
+    with pytest.raises(ValueError, match="expected 1 contiguous rows"):
+        store.take(["a"], "pixels", out=out)
+    with pytest.raises(ValueError, match="contiguous"):
+        store.take(["a", "b"], "pixels", out=np.zeros((2, 4, 6), np.uint8)[:, :, ::2])
+
+
+def test_what_cannot_be_taken(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, DTYPE)
+    write(store, a=1)
+    with store.writer() as writer:
+        writer.add("broken", None, {"code": "truncated"})
+    assert store.take([], "pixels").shape == (0, 4, 3)
+    for key in ("unknown", "broken"):
+        with pytest.raises(KeyError, match=key):
+            store.take([key])
+
+
+def test_rows_cut_short_after_they_were_opened(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, DTYPE)
+    write(store, a=1, b=2)
+    store.hold(["a"])
+    os.truncate(next(tmp_path.glob("*.rows")), DTYPE.itemsize + 3)
+    assert store.take(["a"], "pixels")[0, 0, 0] == 1
+    with pytest.raises(OutputError, match="cut short"):
+        store.take(["b"], "pixels")
+
+
+def test_rows_that_another_process_has_removed(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, DTYPE)
+    write(store, a=1)
+    limit_cache(tmp_path, 0)
+    with pytest.raises(OutputError, match="cannot read"):
+        store.take(["a"])
+
+
+def test_threads_read_together(tmp_path: Path) -> None:
+    keys = {f"k{number}": number for number in range(100)}
+    write(RowStore(tmp_path, DTYPE), **keys)
+    store = RowStore(tmp_path, DTYPE)
+    with ThreadPoolExecutor(8) as threads:
+        taken = list(threads.map(lambda key: int(store.take([key] * 20, "pixels")[:, 3, 2].max()), keys))
+    assert taken == list(keys.values())
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell resident pages")
+def test_what_was_read_is_not_held(tmp_path: Path) -> None:
+    """A memory map's touched pages count as the process's memory: a training then seems to hold its whole cache."""
+    large = np.dtype((np.uint8, (2**20,)))
+    store = RowStore(tmp_path, large)
+    with store.writer() as writer:
+        for number in range(64):
+            writer.add(str(number), np.full(2**20, number, np.uint8))
+    before = resident_bytes()
+    for number in range(64):
+        assert store.take([str(number)])[0, -1] == number
+    assert resident_bytes() - before < 16 * 2**20
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -1,9 +1,12 @@
-"""The cache: rows of one shape, found by the content they were made from, in memory-mapped files.
+"""The cache: rows of one shape, found by the content they were made from, in a few large files.
 
 One training writes at most one new shard: `<id>.rows` (the raw rows) and `<id>.json` (which content each row
 belongs to, written last, so that a shard without it never existed). A row is keyed by the SHA-256 of the image
 file's bytes, so renaming, moving or adding images decodes nothing twice. Content that gave no row (a broken
 image) is remembered with its problem.
+
+Rows are read with positioned reads, not through a memory map: pages of a map that were touched count as memory of
+the process, so that a training would seem to hold, and under a limit would hold, its whole cache.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ import dataclasses
 import json
 import os
 import stat
+import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +29,7 @@ import numpy.typing as npt
 import platformdirs
 
 from fieldmark import storage
+from fieldmark.errors import OutputError
 
 DEFAULT_LIMIT_BYTES = 20 * 10**9
 # What has no manifest after this time was left by a process that was killed.
@@ -36,7 +42,7 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("fieldmark", appauthor=False))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
     """What the cache knows of one content: its row (None where it gave none), and a note."""
 
@@ -46,7 +52,9 @@ class Entry:
 
 
 class RowStore:
-    """Rows of one dtype (often a structured one) below one folder; owns the memory maps it has opened.
+    """Rows of one dtype (often a structured one) below one folder; owns the files it has opened.
+
+    Any number of threads may read and look up at once.
 
     >>> import tempfile
     >>> store = RowStore(Path(tempfile.mkdtemp()), np.dtype((np.uint8, (2, 2))))
@@ -60,7 +68,7 @@ class RowStore:
         self.folder = folder
         self.dtype = dtype
         self._entries: dict[str, Entry] = {}
-        self._maps: dict[str, npt.NDArray[Any]] = {}
+        self._files: dict[str, _RowFile] = {}
         for manifest in sorted(folder.glob("*.json")):
             self._read_manifest(manifest)
 
@@ -68,13 +76,29 @@ class RowStore:
         """What is known of this content, or None."""
         return self._entries.get(key)
 
-    def take(self, keys: Sequence[str], field: str | None = None) -> npt.NDArray[Any]:
-        """The rows of these contents, (len(keys), *shape), copied out of the files; `field` picks a column."""
-        entries = [self._entries[key] for key in keys]
-        shards = {entry.shard for entry in entries}
-        if len(shards) == 1:
-            return self._column(entries[0].shard, field)[np.array([entry.row for entry in entries], dtype=np.int64)]
-        return np.stack([self._column(entry.shard, field)[entry.row] for entry in entries])
+    def take(
+        self, keys: Sequence[str], field: str | None = None, *, out: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[Any]:
+        """The rows of these contents, (len(keys), *shape), read from the files; `field` reads one column alone.
+
+        `out` is a contiguous array of that shape to read into: new memory for each batch costs as much as reading it.
+        Raises KeyError for a content that is not known, OutputError where a file of the cache cannot be read.
+        """
+        dtype, start = self._part(field)
+        # (n, *shape): NumPy gives an array the shape of a sub-array dtype
+        rows = np.empty(len(keys), dtype) if out is None else out
+        if rows.nbytes != len(keys) * dtype.itemsize or not rows.flags.c_contiguous:
+            raise ValueError(f"out {rows.dtype} {rows.shape}: expected {len(keys)} contiguous rows of {dtype}")
+        if not rows.size:
+            return rows
+        raw = rows.reshape(-1).view(np.uint8).data
+        for number, key in enumerate(keys):
+            entry = self._entries[key]
+            if entry.row is None:
+                raise KeyError(f"{key}: this content gave no row")
+            target = raw[number * dtype.itemsize : (number + 1) * dtype.itemsize]
+            self._file(entry.shard).read_into(target, entry.row * self.dtype.itemsize + start)
+        return rows
 
     def touch(self, keys: Sequence[str]) -> None:
         """Mark the shards of these contents as used now, so that they are the last to be removed."""
@@ -86,7 +110,7 @@ class RowStore:
         """Open the shards of these contents, so that they can be read also after they were removed; their ids."""
         shards = frozenset(entry.shard for key in keys if (entry := self._entries.get(key)) and entry.row is not None)
         for shard in shards:
-            self._column(shard, None)
+            self._file(shard)
         return shards
 
     @contextlib.contextmanager
@@ -117,13 +141,65 @@ class RowStore:
             return
         self._entries.update(entries)
 
-    def _column(self, shard: str, field: str | None) -> npt.NDArray[Any]:
-        if shard not in self._maps:
-            # A map of the raw bytes, viewed as rows: np.memmap knows no sub-array dtypes.
-            raw = np.memmap(self.folder / f"{shard}.rows", mode="r")
-            self._maps[shard] = np.ndarray((raw.size // self.dtype.itemsize,), self.dtype, buffer=raw)
-        rows = self._maps[shard]
-        return rows[field] if field else rows
+    def _part(self, field: str | None) -> tuple[np.dtype[Any], int]:
+        """The dtype of what is read of a row, and where in the row it begins, in bytes."""
+        if field is None:
+            return self.dtype, 0
+        if self.dtype.fields is None:
+            raise KeyError(field)
+        dtype, start = self.dtype.fields[field][:2]
+        return dtype, start
+
+    def _file(self, shard: str) -> _RowFile:
+        # Two threads may both open a shard; the file that is not kept is closed with its last user.
+        if shard not in self._files:
+            self._files.setdefault(shard, _RowFile(self.folder / f"{shard}.rows"))
+        return self._files[shard]
+
+
+class _RowFile:
+    """One open file, read at any place by any number of threads; stays readable after the file was removed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise _unreadable(path, error.strerror or str(error)) from error
+        weakref.finalize(self, os.close, self._descriptor)
+        self._one_at_a_time = threading.Lock()
+
+    def read_into(self, target: memoryview, place: int) -> None:
+        """Fill `target` with the bytes from `place` on."""
+        while target:
+            try:
+                count = self._read(target, place)
+            except OSError as error:
+                raise _unreadable(self.path, error.strerror or str(error)) from error
+            if not count:
+                raise _unreadable(self.path, "it was cut short after it was opened")
+            target, place = target[count:], place + count
+
+    if hasattr(os, "preadv"):
+
+        def _read(self, target: memoryview, place: int) -> int:
+            # Straight into the result, without a copy and without Python's lock
+            return os.preadv(self._descriptor, [target], place)
+
+    else:  # Windows, where a file has only one position, which all threads share
+
+        def _read(self, target: memoryview, place: int) -> int:
+            with self._one_at_a_time:
+                os.lseek(self._descriptor, place, os.SEEK_SET)
+                content = os.read(self._descriptor, len(target))
+            target[: len(content)] = content
+            return len(content)
+
+
+def _unreadable(path: Path, reason: str) -> OutputError:
+    return OutputError(
+        f"cannot read {path}: {reason}", hint="remove this folder of the cache and start again; it is made anew"
+    )
 
 
 class ShardWriter:

@@ -45,14 +45,26 @@ def _folder(top: str, *, recursive: bool) -> Iterator[str]:
         folder = stack.pop()
         try:
             status = Path(folder).stat()
-            paths = [str(path) for path in Path(folder).iterdir() if not path.name.startswith(".")]
+            files, folders = _names(folder)
         except OSError:
             yield folder
             continue
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        paths.sort(key=natural_key)
-        yield from (path for path in paths if not Path(path).is_dir())
+        yield from (str(Path(folder) / name) for name in files)
         if recursive:
-            stack.extend(reversed([path for path in paths if Path(path).is_dir()]))
+            stack.extend(str(Path(folder) / name) for name in reversed(folders))
+
+
+def _names(folder: str) -> tuple[list[str], list[str]]:
+    """The names of files and of folders that are not hidden, in natural order: all that is kept of each entry."""
+    files: list[str] = []
+    folders: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                # Path, unlike the entry, takes a link that leads in a circle for a file, whose problem it then is.
+                is_folder = Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
+                (folders if is_folder else files).append(entry.name)
+    return sorted(files, key=natural_key), sorted(folders, key=natural_key)

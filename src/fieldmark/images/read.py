@@ -39,9 +39,9 @@ class Images:
     store: RowStore
     decoded: int  # images decoded by this read; 0 when all were in the cache
 
-    def pixels(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Pixels:
-        """uint8 (len(rows), height, width, channels), values 0-255, copied from the cache."""
-        return np.asarray(self.store.take([self.dataset.hashes[int(row)] for row in rows], "pixels"))
+    def pixels(self, rows: Sequence[int] | npt.NDArray[np.int64], *, out: Pixels | None = None) -> Pixels:
+        """uint8 (len(rows), height, width, channels), values 0-255, read from the cache, into `out` if it is given."""
+        return np.asarray(self.store.take([self.dataset.hashes[int(row)] for row in rows], "pixels", out=out))
 
     def thumbnails(self) -> Pixels:
         """uint8 (n, 16, 16, 3): every image's area mean."""

@@ -39,7 +39,6 @@ class Ahead(Generic[Item, Result]):
         workers = workers or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(workers)
         self._waiting: queue.Queue[Future[Result] | None] = queue.Queue(ahead * workers)
-        self._head: Future[Result] | None = None
         self._stopped = threading.Event()
         self._ended = False
         self._error: BaseException | None = None
@@ -60,27 +59,13 @@ class Ahead(Generic[Item, Result]):
         return self
 
     def __next__(self) -> Result:
-        future = self._peek(wait=True)
+        future = None if self._ended else self._waiting.get()
         if future is None:
+            self._ended = True
             if self._error is not None:
                 raise self._error
             raise StopIteration
-        self._head = None
         return future.result()
-
-    def ready(self) -> bool:
-        """Whether the next result is there already."""
-        future = self._peek(wait=False)
-        return future is not None and future.done()
-
-    def _peek(self, *, wait: bool) -> Future[Result] | None:
-        if self._head is None and not self._ended:
-            try:
-                self._head = self._waiting.get(block=wait)
-            except queue.Empty:
-                return None
-            self._ended = self._head is None
-        return self._head
 
     def _feed(self, function: Callable[[Item], Result], items: Iterable[Item]) -> None:
         try:
