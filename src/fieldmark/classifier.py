@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from fieldmark.errors import ImageError, ModelFileError, RecipeError
+from fieldmark.evaluation.familiarity import UNFAMILIAR_BELOW
 from fieldmark.evaluation.predictions import answers
 from fieldmark.images import formats
 from fieldmark.images.profiles import to_srgb
@@ -40,6 +41,7 @@ class Prediction:
     unfamiliar: bool  # unlike anything in the training set
     problem: str | None = None  # a problem code
     detail: str = ""  # the problem in a sentence
+    familiarity: float | None = None  # 0 to 1: the share of training images less like the rest; None: not told
 
     def to_json(self) -> dict[str, Any]:
         """The object of `fieldmark predict --json`."""
@@ -61,6 +63,25 @@ class Classifier:
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities float32 (n, classes) of preprocessed images uint8 (n, height, width, 3)."""
         return self._run("probabilities", pixels, len(self.classes))
+
+    @property
+    def tells_familiarity(self) -> bool:
+        """Whether the file tells how familiar an image is; those of older versions and of networks without features
+        do not."""
+        return any(output.name == "familiarity" for output in self.session.get_outputs())
+
+    def answers(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """Probabilities float32 (n, classes), and familiarity (n,), 0 to 1, or None where the file does not tell it."""
+        if not self.tells_familiarity:
+            return self.probabilities(pixels), None
+        names = ["probabilities", "familiarity"]
+        parts = [
+            self.session.run(names, {"images": np.ascontiguousarray(pixels[start : start + BATCH])})
+            for start in range(0, len(pixels), BATCH)
+        ]
+        if not parts:
+            return np.zeros((0, len(self.classes)), np.float32), np.zeros(0, np.float32)
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def embeddings(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Features float32 (n, d) that the last layer sees, of images uint8 (n, height, width, 3)."""
@@ -89,18 +110,24 @@ class Classifier:
 
     def _answers(self, batch: list[_Prepared]) -> Iterator[Prediction]:
         usable = [item.pixels for item in batch if item.pixels is not None]
-        rows = iter(self.probabilities(np.stack(usable)) if usable else ())
+        probabilities, familiarity = self.answers(np.stack(usable)) if usable else (np.zeros((0, 0), np.float32), None)
+        rows = iter(range(len(usable)))
         for item in batch:
-            yield self._answer(item, next(rows)) if item.pixels is not None else item.problem()
+            if item.pixels is None:
+                yield item.problem()
+                continue
+            row = next(rows)
+            yield self._answer(item, probabilities[row], None if familiarity is None else float(familiarity[row]))
 
-    def _answer(self, item: _Prepared, probabilities: npt.NDArray[np.float32]) -> Prediction:
+    def _answer(self, item: _Prepared, probabilities: npt.NDArray[np.float32], familiarity: float | None) -> Prediction:
         best = int(answers(probabilities[None])[0])
         return Prediction(
             path=item.path,
             label=self.classes[best],
             probability=float(probabilities[best]),
             probabilities={name: float(value) for name, value in zip(self.classes, probabilities, strict=True)},
-            unfamiliar=False,
+            unfamiliar=familiarity is not None and familiarity < UNFAMILIAR_BELOW,
+            familiarity=familiarity,
         )
 
     def _run(self, output: str, pixels: Pixels, width: int) -> npt.NDArray[np.float32]:
