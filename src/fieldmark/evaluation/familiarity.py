@@ -55,13 +55,14 @@ class Familiarity:
     def of(self, embeddings: Floats) -> Floats:
         """Familiarity (n,), 0 to 1, of embeddings (n, d): what the exported file answers, without it."""
         nearest = class_similarities(embeddings, self.bank, self.counts).max(axis=1)
-        return np.interp(nearest, self.similarities, self.levels).astype(np.float32)
+        return np.asarray(np.interp(nearest, self.similarities, self.levels), dtype=np.float32)
 
 
 def fit_familiarity(embeddings: Floats, labels: Labels, groups: Sequence[str], *, classes: int) -> Familiarity | None:
     """Return the bank and table for the training images' embeddings (n, d); None where each class has one image.
 
-    The table comes from images compared with other groups only. Where no class has two groups, fifths of each, in the
+    The table comes from images compared with other groups only. Its tail is known no better than there are groups: of
+    new images of G groups seen, up to 1 in G + 1 may be under the threshold rather than 1 in 100. Where no class has two groups, fifths of each, in the
     order given, stand in for groups, and the note says so. Deterministic.
     """
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1].ravel()

@@ -153,8 +153,10 @@ def paired_interval(one: Correct, other: Correct, groups: Sequence[str]) -> Inte
     return difference_interval(first, second, correlation=correlation)
 
 
-def mean_interval(values: Floats, groups: Sequence[str]) -> list[float] | None:
+def mean_interval(values: Floats, groups: Sequence[str], *, least: float = -math.inf) -> list[float] | None:
     """Return the 95 % interval of the mean of values (n,) such as losses, over groups; None for under 2 groups.
+
+    `least` is what no value can be below.
 
     Student's t with groups - 1 degrees of freedom on the groups' sums (the linearised ratio estimator); for a mean of
     values that are nearly all the same and seldom large it is too narrow, as nothing is known of what was not seen.
@@ -166,7 +168,7 @@ def mean_interval(values: Floats, groups: Sequence[str]) -> list[float] | None:
     mean = float(values.mean())
     sums = np.bincount(numbers, weights=values - mean)
     half = student(count - 1) * math.sqrt(count / (count - 1) * float((sums**2).sum())) / len(values)
-    return [mean - half, mean + half]
+    return [max(least, mean - half), mean + half]
 
 
 def student(freedom: int) -> float:
