@@ -123,7 +123,7 @@ def test_a_class_that_one_side_lacks_is_named(sequences: Path, tmp_path: Path) -
 
 def test_all_images_may_train(sequences: Path, tmp_path: Path) -> None:
     run = fieldmark.train(sequences, out=tmp_path / "run", validation_fraction=0, **SMALL)
-    assert set(run.metrics) == {"train", "overfitting"}
+    assert set(run.metrics) == {"train", "overfitting", "learning_curve"}
     assert run.metrics["train"]["n"] == 48
     assert run.metrics["overfitting"]["gap"] is None
 

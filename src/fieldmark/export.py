@@ -115,7 +115,7 @@ def with_familiarity(model: onnx.ModelProto, familiarity: Familiarity) -> onnx.M
             kept.append(kth)
             continue
         neighbours = "bank.k" if count >= NEIGHBOURS else f"bank.k.{count}"
-        nodes.append(("TopK", [f"bank.of.{number}", neighbours], [nearest, ""], {"axis": 1}))
+        nodes.append(("TopK", [f"bank.of.{number}", neighbours], [nearest, f"bank.rows.{number}"], {"axis": 1}))
         nodes.append(("ReduceMin", [nearest, "bank.axis"], [kth], {"keepdims": 1}))
         kept.append(kth)
     nodes += [

@@ -28,13 +28,13 @@ def test_other_images_are_unfamiliar_and_alike_ones_are_not():
 
 def test_own_groups_are_left_out():
     """Images of a group are copies; compared with these, everything new would look unlike."""
-    embeddings, labels, names = clusters(0)
+    embeddings, labels, names = clusters(0, size=8)
     by_group = fit_familiarity(embeddings, labels, names, classes=2)
     by_image = fit_familiarity(embeddings, labels, [str(row) for row in range(len(names))], classes=2)
     new = clusters(1)[0]
     alarms, many = ((found.of(new) < UNFAMILIAR_BELOW).mean() for found in (by_group, by_image))
     assert alarms <= 0.03
-    assert many > 2 * alarms
+    assert many > 0.5
 
 
 def test_similarity_is_that_to_the_fifth_nearest_of_each_class():

@@ -62,8 +62,8 @@ def fit_familiarity(embeddings: Floats, labels: Labels, groups: Sequence[str], *
     """Return the bank and table for the training images' embeddings (n, d); None where each class has one image.
 
     The table comes from images compared with other groups only. Its tail is known no better than there are groups: of
-    new images of G groups seen, up to 1 in G + 1 may be under the threshold rather than 1 in 100. Where no class has two groups, fifths of each, in the
-    order given, stand in for groups, and the note says so. Deterministic.
+    new images, up to 1 in groups + 1 may be under the threshold rather than 1 in 100. Where no class has two groups,
+    fifths of each, in the order given, stand in for groups, and the note says so. Deterministic.
     """
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
     held_out, of = _held_out(labels, numbers), "other groups"
