@@ -106,9 +106,12 @@ class TestPredict:
             "probability": None,
             "probabilities": {},
             "unfamiliar": False,
+            "familiarity": None,
             "problem": "unreadable_file",
         }
         assert set(rows[0]["probabilities"]) == {"happy", "sad"}
+        assert 0 <= rows[0]["familiarity"] <= 1
+        assert rows[0]["unfamiliar"] == (rows[0]["familiarity"] < 0.01)
         assert sum(rows[0]["probabilities"].values()) == pytest.approx(1)
         assert (done.code, done.err) == (0, "1 of 4 files could not be used\n")
 

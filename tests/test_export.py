@@ -15,6 +15,7 @@ from PIL import Image
 from fieldmark import export
 from fieldmark.classifier import load
 from fieldmark.errors import ExportError, ModelFileError, RecipeError
+from fieldmark.evaluation.familiarity import Familiarity, class_similarities, unit
 from fieldmark.networks.deployed import Deployed
 from fieldmark.networks.table import build
 from fieldmark.preprocessing import Preprocessing
@@ -84,7 +85,39 @@ def test_a_head_on_a_backbone(tmp_path: Path, outputs: int) -> None:
         logits = np.hstack([np.zeros_like(logits), logits])
     wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(classifier.probabilities(PIXELS), wanted, atol=1e-5)
-    np.testing.assert_allclose(export.head_answers(path, classifier.embeddings(PIXELS)), wanted, atol=1e-5)
+    probabilities, familiarity = export.head_answers(path, classifier.embeddings(PIXELS))
+    np.testing.assert_allclose(probabilities, wanted, atol=1e-5)
+    assert familiarity is None
+
+
+@pytest.mark.parametrize("counts", [(9, 7), (9, 3, 5), (4, 0, 30)], ids=str)
+def test_the_file_tells_how_familiar_an_image_is(tmp_path: Path, counts: tuple[int, ...]) -> None:
+    model = export.network_graph(build("course", (24, 32), len(counts), channels=(8,)), PREPROCESSING)
+    path = tmp_path / "model.onnx"
+    classes = ["a", "b", "c"][: len(counts)]
+    export.write_model(model, path, metadata(classes))
+    older = load(path)
+    embeddings = older.embeddings(PIXELS)
+    similar = embeddings[0] + RANDOM.normal(size=(sum(counts), embeddings.shape[1])).astype(np.float32) * 0.1
+    bank = unit(similar.astype(np.float32)).astype(np.float16)
+    middle = float(np.median(class_similarities(embeddings, bank, counts).max(axis=1))) + 1e-5  # between two images
+    table = ((middle - 0.05, middle, middle + 0.05, 1.5), (0.0, 0.01, 0.5, 1.0))
+    familiarity = Familiarity(bank, counts, *table, "note")
+    export.write_model(export.with_familiarity(model, familiarity), path, metadata(classes))
+    classifier = load(path)
+    probabilities, found = classifier.answers(PIXELS)
+    np.testing.assert_array_equal(probabilities, older.probabilities(PIXELS))
+    np.testing.assert_allclose(found, familiarity.of(embeddings), atol=1e-4)
+    np.testing.assert_allclose(
+        classifier.session.run(["similarity"], {"images": PIXELS})[0],
+        class_similarities(embeddings, bank, counts),
+        atol=1e-5,
+    )
+    assert [answer.unfamiliar for answer in classifier.predict(list(PIXELS))] == (found < 0.01).tolist()
+    assert classifier.answers(PIXELS[:0])[1].shape == (0,)
+    # The older file has no such output: it loads, and nothing is unfamiliar.
+    assert older.answers(PIXELS)[1] is None
+    assert {(answer.unfamiliar, answer.familiarity) for answer in older.predict(list(PIXELS))} == {(False, None)}
 
 
 def test_a_difference_is_refused() -> None:
@@ -152,6 +185,7 @@ def test_paths_arrays_and_pictures_are_answered_alike(exported: tuple[torch.nn.M
         "probability",
         "probabilities",
         "unfamiliar",
+        "familiarity",
         "problem",
     }
     assert (answers[1].label, answers[1].probability, answers[1].probabilities) == (None, None, {})

@@ -53,6 +53,11 @@ def test_every_number_comes_from_the_exported_file(trained: Path) -> None:
         right = float((part.probabilities.argmax(axis=1) == part.labels).mean())
         assert run.metrics[split]["accuracy"] == pytest.approx(right)
         assert run.metrics[split]["n"] == len(part.paths)
+        assert run.metrics[split]["unfamiliar"] == int(part.unfamiliar.sum())
+    np.testing.assert_allclose(classifier.answers(pixels)[1], predictions.familiarity, atol=1e-6)
+    assert classifier.metadata["temperature"] == 1
+    assert classifier.metadata["familiarity"]["unfamiliar_below"] == 0.01
+    assert "training for each point" in run.metrics["learning_curve"]["sentence"]
 
 
 def test_a_run_folder_is_whole(trained: Path) -> None:
@@ -118,7 +123,7 @@ def test_a_class_that_one_side_lacks_is_named(sequences: Path, tmp_path: Path) -
 
 def test_all_images_may_train(sequences: Path, tmp_path: Path) -> None:
     run = fieldmark.train(sequences, out=tmp_path / "run", validation_fraction=0, **SMALL)
-    assert set(run.metrics) == {"train", "overfitting"}
+    assert set(run.metrics) == {"train", "overfitting", "learning_curve"}
     assert run.metrics["train"]["n"] == 48
     assert run.metrics["overfitting"]["gap"] is None
 

@@ -21,10 +21,13 @@ def test_batches_answer_in_order_and_as_one_call_does(trained: Path, pixels: np.
     whole = session.run(["probabilities"], {"images": pixels})[0]
     for size in (1, 4, 11):
         rows = [list(range(start, min(start + size, 11))) for start in range(0, 11, size)]
-        parts = list(run_batches(session, "probabilities", rows, prepare=lambda batch: pixels[batch], workers=3))
+        parts = [
+            part
+            for (part,) in run_batches(session, ["probabilities"], rows, prepare=lambda batch: pixels[batch], workers=3)
+        ]
         assert [len(part) for part in parts] == [len(batch) for batch in rows]
         np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-6)
-    assert list(run_batches(session, "probabilities", [], prepare=lambda batch: batch)) == []
+    assert list(run_batches(session, ["probabilities"], [], prepare=lambda batch: batch)) == []
 
 
 def test_an_error_of_prepare_is_raised(trained: Path) -> None:
@@ -34,7 +37,7 @@ def test_an_error_of_prepare_is_raised(trained: Path) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(run_batches(session, "probabilities", [1, 2], prepare=prepare))
+        list(run_batches(session, ["probabilities"], [1, 2], prepare=prepare))
 
 
 def test_answers_are_the_same_bits_for_any_threads_and_company(trained: Path, pixels: np.ndarray) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from fieldmark.errors import ImageError, ModelFileError, RecipeError
+from fieldmark.evaluation.familiarity import UNFAMILIAR_BELOW
 from fieldmark.evaluation.predictions import answers
 from fieldmark.images import formats
 from fieldmark.images.profiles import to_srgb
@@ -24,6 +26,7 @@ from fieldmark.runtime import BATCH, open_session, run_batches
 
 SEAL = b"fieldmark_sha256\x12\x40"  # key, then the protobuf tag and length of the 64 characters that follow
 
+Batch = TypeVar("Batch")
 Source = str | Path | npt.NDArray[np.uint8] | Image.Image
 
 
@@ -38,6 +41,7 @@ class Prediction:
     unfamiliar: bool  # unlike anything in the training set
     problem: str | None = None  # a problem code
     detail: str = ""  # the problem in a sentence
+    familiarity: float | None = None  # 0 to 1: the share of training images less like the rest; None: not told
 
     def to_json(self) -> dict[str, Any]:
         """The object of `fieldmark predict --json`."""
@@ -60,6 +64,34 @@ class Classifier:
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities float32 (n, classes) of preprocessed images uint8 (n, height, width, 3)."""
         return self._run("probabilities", pixels, len(self.classes))
+
+    @functools.cached_property
+    def answer_names(self) -> tuple[str, ...]:
+        """The outputs that make an answer: `probabilities`, and `familiarity` where the file tells it.
+
+        Files of older versions and of networks whose features cannot be told do not.
+        """
+        outputs = {output.name for output in self.session.get_outputs()}
+        return ("probabilities", "familiarity") if "familiarity" in outputs else ("probabilities",)
+
+    def answers(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """Probabilities float32 (n, classes), and familiarity (n,), 0 to 1, or None where the file does not tell it."""
+        batches = (pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH))
+        return self.joined(self.answer_batches(batches, prepare=lambda batch: batch))
+
+    def answer_batches(
+        self, batches: Iterable[Batch], *, prepare: Callable[[Batch], Pixels]
+    ) -> Iterator[list[npt.NDArray[np.float32]]]:
+        """Yield the outputs `answer_names` for each batch, in order; `prepare` reads its pixels, in threads."""
+        return run_batches(self.session, self.answer_names, batches, prepare=prepare, workers=self.threads)
+
+    def joined(
+        self, parts: Iterable[list[npt.NDArray[np.float32]]]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """What `answers` returns, from what `answer_batches` yielded."""
+        nothing = [np.zeros((0, len(self.classes)), np.float32), np.zeros(0, np.float32)]
+        columns = [np.concatenate(column) for column in zip(nothing[: len(self.answer_names)], *parts, strict=True)]
+        return columns[0], columns[1] if len(columns) > 1 else None
 
     def embeddings(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Features float32 (n, d) that the last layer sees, of images uint8 (n, height, width, 3)."""
@@ -88,22 +120,26 @@ class Classifier:
         item = _prepare(source, preprocessing=self.preprocessing)
         if item.pixels is None:
             return Prediction(item.path, None, None, {}, False, item.code, item.detail)
-        (probabilities,) = self.session.run(["probabilities"], {"images": item.pixels[None]})
-        return self._answer(item.path, probabilities[0])
+        found = self.session.run(list(self.answer_names), {"images": item.pixels[None]})
+        return self._answer(item.path, found[0][0], float(found[1][0]) if len(found) > 1 else None)
 
-    def _answer(self, path: str | None, probabilities: npt.NDArray[np.float32]) -> Prediction:
+    def _answer(
+        self, path: str | None, probabilities: npt.NDArray[np.float32], familiarity: float | None
+    ) -> Prediction:
         best = int(answers(probabilities[None])[0])
         return Prediction(
             path=path,
             label=self.classes[best],
             probability=float(probabilities[best]),
             probabilities={name: float(value) for name, value in zip(self.classes, probabilities, strict=True)},
-            unfamiliar=False,
+            unfamiliar=familiarity is not None and familiarity < UNFAMILIAR_BELOW,
+            familiarity=familiarity,
         )
 
     def _run(self, output: str, pixels: Pixels, width: int) -> npt.NDArray[np.float32]:
         batches = (pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH))
-        parts = list(run_batches(self.session, output, batches, prepare=lambda batch: batch, workers=self.threads))
+        found = run_batches(self.session, [output], batches, prepare=lambda batch: batch, workers=self.threads)
+        parts = [part for (part,) in found]
         return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
 
 

@@ -20,16 +20,11 @@ from fieldmark import export, storage
 from fieldmark.errors import missing_extra
 from fieldmark.images.cache import RowStore, cache_folder
 from fieldmark.images.read import Images, Progress
-from fieldmark.images.threads import Ahead
 from fieldmark.preprocessing import Preprocessing
-from fieldmark.runtime import open_session
+from fieldmark.runtime import BATCH, open_session, run_batches
 
 # Raised when the conversion changes its result, so that no old graph is used.
 CONVERSION = "2"
-# More is not faster on a CPU, and the answer of each image does not depend on its batch.
-BATCH = 16
-# Batches waiting to be stored, a thread.
-AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +46,7 @@ def find_backbone(preprocessing: Preprocessing) -> Backbone:
 
     Raises MissingExtraError if it has to be converted and torch is not installed.
     """
-    name = f"efficientnet-lite0-{preprocessing.width}x{preprocessing.height}-{CONVERSION}"
+    name = f"efficientnet-lite0-{_key(preprocessing)}-{CONVERSION}"
     path = cache_folder() / "backbones" / f"{name}.onnx"
     seal = path.with_suffix(".sha256")
     if not (seal.is_file() and path.is_file() and _sha256(path) == seal.read_text()):
@@ -84,14 +79,11 @@ def _compute(
 ) -> None:
     # Each thread reads the pixels of a batch and runs it on its own: none waits for another inside a layer.
     session = open_session(backbone.path, threads=1)
-
-    def run(batch: Sequence[int]) -> npt.NDArray[np.float32]:
-        return np.asarray(session.run([export.EMBEDDING], {export.INPUT: images.pixels(batch)})[0])
-
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    results = run_batches(session, [export.EMBEDDING], batches, prepare=images.pixels, workers=threads)
     done = 0
-    with store.writer() as writer, Ahead(run, batches, workers=threads, ahead=AHEAD) as results:
-        for batch, embeddings in zip(batches, results, strict=True):
+    with store.writer() as writer:
+        for batch, (embeddings,) in zip(batches, results, strict=True):
             for row, embedding in zip(batch, embeddings, strict=True):
                 writer.add(images.dataset.hashes[row], embedding)
             done += len(batch)
@@ -120,6 +112,12 @@ def _convert(preprocessing: Preprocessing, path: Path) -> None:
     network = efficientnet_lite.folded(efficientnet_lite.pretrained((preprocessing.height, preprocessing.width)))
     graph = backbone_graph(network, preprocessing, images=export.INPUT, embedding=export.EMBEDDING, opset=export.OPSET)
     storage.write_bytes(path, graph.SerializeToString(deterministic=True))
+
+
+def _key(preprocessing: Preprocessing) -> str:
+    # All that is written into the graph: its input's size and the scaling of pixels.
+    scaling = f"{preprocessing.mean:g}-{preprocessing.deviation:g}"
+    return f"{preprocessing.width}x{preprocessing.height}-{scaling}"
 
 
 def _sha256(path: Path) -> str:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from fieldmark import export, runs, storage
 from fieldmark.classifier import Classifier, load
 from fieldmark.errors import DatasetError, ExportError
-from fieldmark.evaluation.metrics import overfitting, split_metrics
+from fieldmark.evaluation.metrics import metrics_of, overfitting
 from fieldmark.evaluation.mistakes import mistakes
 from fieldmark.evaluation.predictions import Predictions, write_csv
 from fieldmark.images.audit import Audit, audit_images
@@ -86,7 +86,7 @@ def train(
     >>> draw_demo(folder / "faces")
     >>> run = train(folder / "faces", out=folder / "run", network="course", image_size=32, epochs=1)
     >>> sorted(run.metrics)
-    ['overfitting', 'train', 'validation']
+    ['learning_curve', 'overfitting', 'train', 'validation']
     """
     progress = progress or Progress(quiet=True)
     started = time.perf_counter()
@@ -117,8 +117,8 @@ def train(
             weights = _export(learnt, images, recipe, preprocessing, run)
         # 6) Every number comes from that file's own answers.
         with progress.stage("evaluate") as step:
-            predictions = _predictions(images.dataset, learnt.answers(run.model, step))
-            _write_results(run, predictions, audit, recipe)
+            predictions = _predictions(images.dataset, *learnt.answers(run.model, step))
+            _write_results(run, predictions, audit, recipe, learnt)
         seconds = {**progress.seconds, "total": time.perf_counter() - started}
         _write_run(run, audit, recipe, learnt, weights=weights, seconds=seconds)
         with progress.stage("report"):
@@ -182,8 +182,8 @@ def evaluate(
         images = read(dataset, classifier.preprocessing, on_progress=step)
     found = audit_images(images)
     with progress.stage("evaluate") as step:
-        predictions = _predictions(found.dataset, file_answers(classifier, images, step))
-    numbers = split_metrics(predictions.probabilities, predictions.labels, predictions.groups, predictions.classes)
+        predictions = _predictions(found.dataset, *file_answers(classifier, images, step))
+    numbers = metrics_of(predictions)
     problems = [problem.to_json() for problem in found.dataset.problems]
     remarks = list(found.remarks)
     return {**numbers, "mistakes": mistakes(predictions), "problems": problems, "remarks": remarks}
@@ -215,7 +215,9 @@ def split_audited(found: Audit, recipe: Recipe) -> Audit:
     return dataclasses.replace(found, dataset=dataset.replace(splits=splits))
 
 
-def _predictions(dataset: Dataset, probabilities: npt.NDArray[np.float32]) -> Predictions:
+def _predictions(
+    dataset: Dataset, probabilities: npt.NDArray[np.float32], familiarity: npt.NDArray[np.float32] | None
+) -> Predictions:
     return Predictions(
         paths=dataset.paths,
         labels=dataset.labels,
@@ -223,6 +225,7 @@ def _predictions(dataset: Dataset, probabilities: npt.NDArray[np.float32]) -> Pr
         splits=tuple(str(split) for split in dataset.splits),
         groups=dataset.groups,
         classes=dataset.classes,
+        familiarity=familiarity,
     )
 
 
@@ -240,6 +243,7 @@ def _export(learnt: Learnt, images: Images, recipe: Recipe, preprocessing: Prepr
             "recipe": recipe.to_json(),
             "dataset_fingerprint": dataset.fingerprint,
             "versions": _versions(),
+            **learnt.measures,
         },
     )
     rows = np.concatenate([_spread(dataset.rows(split), CHECKED_IMAGES) for split in SPLITS])
@@ -258,14 +262,15 @@ def _spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     return np.asarray(rows[np.linspace(0, len(rows) - 1, count).round().astype(int)])
 
 
-def _write_results(run: Run, predictions: Predictions, found: Audit, recipe: Recipe) -> None:
+def _write_results(run: Run, predictions: Predictions, found: Audit, recipe: Recipe, learnt: Learnt) -> None:
     """Write what was chosen, what was seen, what was answered, and the numbers."""
     metrics: dict[str, Any] = {}
     for split in ("validation", "test", "train"):
         part = predictions.select(split)
         if len(part.paths):
-            metrics[split] = split_metrics(part.probabilities, part.labels, part.groups, part.classes)
+            metrics[split] = metrics_of(part)
     metrics["overfitting"] = overfitting(predictions.select("train"), predictions.select("validation"))
+    metrics["learning_curve"] = learnt.learning_curve
     storage.write_json(run.folder / "recipe.json", recipe.to_json())
     write_dataset(run.folder / "dataset.csv", found.dataset)
     storage.write_json(run.folder / "audit.json", found.to_json())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,20 +42,20 @@ def open_session(model: bytes | Path, *, threads: int | None = None) -> Any:
 
 def run_batches(
     session: Any,
-    output: str,
+    outputs: Sequence[str],
     batches: Iterable[Batch],
     *,
     prepare: Callable[[Batch], Pixels],
     workers: int | None = None,
-) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield one output of a session for each batch, float32 (images, ...), in the order of the batches.
+) -> Iterator[list[npt.NDArray[np.float32]]]:
+    """Yield the named outputs of a session for each batch, float32 (images, ...) each, in the order of the batches.
 
     `prepare` makes the pixels uint8 (images, height, width, channels) of a batch, in the same threads: what it reads
     or decodes overlaps with what others compute. `workers` threads (None: one for each core) share the session, whose
     `run` any number of threads may call; open it with `threads=1`. Memory is bounded: that of one batch a worker.
     """
 
-    def run(batch: Batch) -> npt.NDArray[np.float32]:
-        return np.asarray(session.run([output], {INPUT: np.ascontiguousarray(prepare(batch))})[0], dtype=np.float32)
+    def run(batch: Batch) -> list[npt.NDArray[np.float32]]:
+        return list(session.run(list(outputs), {INPUT: np.ascontiguousarray(prepare(batch))}))
 
     return ordered_map(run, batches, workers=workers)

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -183,3 +184,21 @@ def test_a_missing_or_binary_file_is_refused(tmp_path):
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ModelFileError, match="not a file of predictions"):
         read_csv(tmp_path / "binary.csv")
+
+
+def test_familiarity_is_written_and_read_where_it_is_known(tmp_path):
+    path = tmp_path / "predictions.csv"
+    plain = predictions_of([[1, 0], [0, 1], [1, 0]], classes=("familiarity", "unfamiliar"))
+    write_csv(path, plain)
+    assert read_csv(path).familiarity is None
+    told = dataclasses.replace(plain, familiarity=np.array([0.0, 0.01, 1 / 3], np.float32))
+    write_csv(path, told)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["unfamiliar"] for row in rows] == ["True", "False", "False"]
+    again = read_csv(path)
+    assert_same(told, again)
+    np.testing.assert_array_equal(again.familiarity, told.familiarity)
+    assert again.keep([2, 0]).familiarity.tolist() == told.familiarity[[2, 0]].tolist()
+    with pytest.raises(ValueError, match="familiarity"):
+        dataclasses.replace(plain, familiarity=np.zeros(2, np.float32))

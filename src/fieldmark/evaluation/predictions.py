@@ -21,12 +21,15 @@ import numpy.typing as npt
 
 from fieldmark import storage
 from fieldmark.errors import ModelFileError
+from fieldmark.evaluation.familiarity import UNFAMILIAR_BELOW
 from fieldmark.storage import guard, unguard
 
 Probabilities = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
 
 COLUMNS = ("path", "split", "group", "label", "predicted", "probability")
+# Behind the columns of the classes, where the classifier tells them; a class's own begins with p:.
+FAMILIARITY_COLUMNS = ("familiarity", "unfamiliar")
 # Rows of a softmax in 32-bit floats add up to 1 within about 1e-6; a larger error is a mix-up.
 _SUM_TOLERANCE = 1e-3
 
@@ -51,6 +54,7 @@ class Predictions:
     splits: tuple[str, ...]  # "train", "validation" or "test"
     groups: tuple[str, ...]
     classes: tuple[str, ...]
+    familiarity: npt.NDArray[np.float32] | None = None  # (n,), 0-1; None where the classifier does not tell
 
     def __post_init__(self) -> None:
         rows, classes = len(self.paths), len(self.classes)
@@ -58,6 +62,8 @@ class Predictions:
             raise ValueError(f"columns of {rows} paths have other lengths")
         if self.probabilities.shape != (rows, classes):
             raise ValueError(f"expected probabilities {(rows, classes)}, found {self.probabilities.shape}")
+        if self.familiarity is not None and self.familiarity.shape != (rows,):
+            raise ValueError(f"expected familiarity {(rows,)}, found {self.familiarity.shape}")
         if rows and not -1 <= self.labels.min() <= self.labels.max() < classes:
             raise ValueError(f"labels outside -1 to {classes - 1}")
         if not np.all(np.abs(self.probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE):
@@ -76,6 +82,11 @@ class Predictions:
         """(n,), whether the answer is the label; False where the label is not known."""
         return np.equal(self.predicted, self.labels)
 
+    @property
+    def unfamiliar(self) -> npt.NDArray[np.bool_] | None:
+        """(n,), whether the image is unlike anything in the training set; None where the classifier does not tell."""
+        return None if self.familiarity is None else np.less(self.familiarity, UNFAMILIAR_BELOW)
+
     def select(self, split: str) -> Predictions:
         """Return the rows of one split, in order."""
         return self.keep([row for row, name in enumerate(self.splits) if name == split])
@@ -90,6 +101,7 @@ class Predictions:
             splits=tuple(self.splits[row] for row in rows),
             groups=tuple(self.groups[row] for row in rows),
             classes=self.classes,
+            familiarity=None if self.familiarity is None else self.familiarity[index],
         )
 
 
@@ -108,14 +120,17 @@ def answers(probabilities: Probabilities) -> Labels:
 
 
 def write_csv(path: Path, predictions: Predictions) -> None:
-    """Write COLUMNS and one column `p:CLASS` a class, one row an image, as UTF-8. Raises OutputError.
+    """Write COLUMNS, one column `p:CLASS` a class and FAMILIARITY_COLUMNS where they are known, one row an image.
+
+    UTF-8. Raises OutputError.
 
     `label` and `predicted` are class names; an unknown label is an empty cell. Numbers have as many digits as
     it takes to read the same 32-bit float again.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_MINIMAL)
-    writer.writerow((*COLUMNS, *(f"p:{name}" for name in predictions.classes)))
+    familiar = () if predictions.familiarity is None else FAMILIARITY_COLUMNS
+    writer.writerow((*COLUMNS, *(f"p:{name}" for name in predictions.classes), *familiar))
     writer.writerows(_rows(predictions))
     storage.write_text(path, text.getvalue())
 
@@ -137,6 +152,7 @@ def read_csv(path: Path) -> Predictions:
 def _rows(predictions: Predictions) -> Iterator[tuple[str, ...]]:
     predicted = predictions.predicted
     names = (*map(guard, predictions.classes), "")  # the last for label -1
+    familiarity, unfamiliar = predictions.familiarity, predictions.unfamiliar
     for row, path in enumerate(predictions.paths):
         # str of a 32-bit float is the shortest text that reads as the same float.
         shares = [str(share) for share in predictions.probabilities[row]]
@@ -148,18 +164,21 @@ def _rows(predictions: Predictions) -> Iterator[tuple[str, ...]]:
             names[predicted[row]],
             shares[predicted[row]],
             *shares,
+            *(() if familiarity is None or unfamiliar is None else (str(familiarity[row]), str(unfamiliar[row]))),
         )
 
 
 def _parsed(header: list[str], rows: list[list[str]]) -> Predictions:
     if tuple(header[: len(COLUMNS)]) != COLUMNS:
         raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
-    classes = tuple(name.removeprefix("p:") for name in header[len(COLUMNS) :])
+    familiar = tuple(header[-2:]) == FAMILIARITY_COLUMNS
+    end = len(header) - (2 if familiar else 0)
+    classes = tuple(name.removeprefix("p:") for name in header[len(COLUMNS) : end])
     labels = {"": -1} | {name: label for label, name in enumerate(classes)}
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise ValueError(f"row {line} has {len(row)} cells, expected {len(header)}")
-    shares = np.array([row[len(COLUMNS) :] for row in rows], dtype=np.float32)
+    shares = np.array([row[len(COLUMNS) : end] for row in rows], dtype=np.float32)
     return Predictions(
         paths=tuple(unguard(row[0]) for row in rows),
         splits=tuple(row[1] for row in rows),
@@ -167,4 +186,5 @@ def _parsed(header: list[str], rows: list[list[str]]) -> Predictions:
         labels=np.array([labels[unguard(row[3])] for row in rows], dtype=np.int32),
         probabilities=shares.reshape(len(rows), len(classes)),
         classes=classes,
+        familiarity=np.array([row[end] for row in rows], dtype=np.float32) if familiar else None,
     )

@@ -1,7 +1,8 @@
 """The linear head on a frozen backbone: multinomial logistic regression, fitted to convergence.
 
 Its regularisation is chosen by cross-validation inside the training split, whole groups left out together, so that
-nothing is ever chosen on validation.
+nothing is ever chosen on validation. The same left-out answers tell the temperature that makes its probabilities mean
+what they say.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from fieldmark.evaluation.calibration import fit_temperature
 
 Floats = npt.NDArray[np.float32]
 
@@ -25,12 +28,14 @@ MAX_ITERATIONS = 2000
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """A fitted linear layer: logits = embedding @ weights.T + bias."""
+    """A fitted linear layer: logits = embedding @ weights.T + bias, already divided by the temperature."""
 
     weights: Floats  # (1, d) for two classes with a sigmoid unit, else (classes, d)
     bias: Floats  # (outputs,)
     strength: float  # the chosen inverse penalty
     note: str  # how it was chosen, for people
+    temperature: float  # what the fitted weights and bias were divided by
+    calibration: str  # how that was found, for people
 
     def probabilities(self, embeddings: Floats) -> Floats:
         """Probabilities float32 (n, classes)."""
@@ -55,13 +60,48 @@ def fit_head(
     mean, deviation = embeddings.mean(axis=0), embeddings.std(axis=0)
     deviation = np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)  # features that never vary
     standardised = (embeddings - mean) / deviation
-    strength, note = _choose_strength(standardised, labels, np.asarray(groups), balanced=balanced, seed=seed)
+    chosen = _choose_strength(standardised, labels, np.asarray(groups), balanced=balanced, seed=seed)
+    strength = chosen.strength
     weights, bias = _fit(standardised, labels, (strength,), balanced)[-1]
     if softmax and len(weights) == 1:  # the same probabilities from two opposite outputs
         weights, bias = np.vstack([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
     # The standardisation is folded into the layer, so that the graph needs no other one.
-    weights = weights / deviation
-    return Head(weights.astype(np.float32), (bias - weights @ mean).astype(np.float32), strength, note)
+    weights = weights / deviation / chosen.temperature
+    bias = bias / chosen.temperature - weights @ mean
+    return Head(
+        weights.astype(np.float32),
+        bias.astype(np.float32),
+        strength,
+        chosen.note,
+        chosen.temperature,
+        chosen.calibration,
+    )
+
+
+def fitted_answers(
+    embeddings: Floats,
+    labels: npt.NDArray[np.int32],
+    others: Floats,
+    strength: float,
+    *,
+    balanced: bool = False,
+) -> npt.NDArray[np.int64]:
+    """Answers (m,) for `others` (m, d) of a head fitted at one strength: the place of each in the sorted labels."""
+    mean, deviation = embeddings.mean(axis=0), embeddings.std(axis=0)
+    deviation = np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
+    ((weights, bias),) = _fit((embeddings - mean) / deviation, labels, (strength,), balanced)
+    logits = ((others - mean) / deviation) @ weights.T + bias
+    return np.asarray(logits.argmax(axis=1) if logits.shape[1] > 1 else logits[:, 0] >= 0, dtype=np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chosen:
+    """What groups left out have told."""
+
+    strength: float
+    note: str
+    temperature: float
+    calibration: str
 
 
 def _choose_strength(
@@ -71,26 +111,45 @@ def _choose_strength(
     *,
     balanced: bool,
     seed: int,
-) -> tuple[float, str]:
-    """The strength of least log loss on left-out groups, and the sentence that says so."""
+) -> _Chosen:
+    """The strength of least log loss on left-out groups, its temperature there, and the sentences that say so."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     folds = min(FOLDS, smallest)
     if folds < 2:
         note = f"a class has a single group, so the penalty was not chosen; {FALLBACK_STRENGTH:g} was taken"
-        return FALLBACK_STRENGTH, note
+        calibration = "a class has a single group, so nothing could be left out to calibrate the probabilities by"
+        return _Chosen(FALLBACK_STRENGTH, note, 1.0, calibration)
     losses = np.zeros(len(STRENGTHS))
+    outputs = len(np.unique(labels)) if len(np.unique(labels)) > 2 else 1
+    left_out = np.full((len(STRENGTHS), len(labels), outputs), np.nan, np.float32)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
     for inside, outside in splitter.split(features, labels, groups):
         if len(np.unique(labels[inside])) < len(np.unique(labels)):
             continue  # a fold that took all of a class away has nothing to say
         for index, (weights, bias) in enumerate(_fit(features[inside], labels[inside], STRENGTHS, balanced)):
-            losses[index] += _log_loss(features[outside] @ weights.T + bias, labels[outside])
+            left_out[index, outside] = features[outside] @ weights.T + bias
+            losses[index] += _log_loss(left_out[index, outside].astype(np.float64), labels[outside])
     best = int(losses.argmin())
-    return STRENGTHS[best], (
+    note = (
         f"penalty 1/{STRENGTHS[best]:g} chosen by {folds}-fold cross-validation over groups of the training split "
         f"(log loss {losses[best] / len(labels):.4f})"
+    )
+    temperature, calibration = _calibrate(left_out[best], labels, groups)
+    return _Chosen(STRENGTHS[best], note, temperature, calibration)
+
+
+def _calibrate(left_out: Floats, labels: npt.NDArray[np.int32], groups: npt.NDArray[np.str_]) -> tuple[float, str]:
+    """The temperature for logits (n, outputs) of left-out images, NaN where none were made, and a sentence."""
+    rows = np.flatnonzero(np.isfinite(left_out).all(axis=1))
+    if not len(rows):
+        return 1.0, "no fold held every class, so the probabilities were not calibrated"
+    temperature = fit_temperature(left_out[rows], labels[rows], groups[rows].tolist())
+    direction = "less" if temperature > 1 else "more"
+    return temperature, (
+        f"probabilities calibrated with temperature {temperature:.3f} ({direction} sure than fitted), on the answers "
+        f"for {len(rows)} training images of {len(np.unique(groups[rows]))} groups, each group left out of its own fit"
     )
 
 

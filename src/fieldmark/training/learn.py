@@ -14,14 +14,18 @@ from fieldmark import export
 from fieldmark.classifier import Classifier, load
 from fieldmark.embedding import Backbone, embed, find_backbone
 from fieldmark.errors import missing_extra
+from fieldmark.evaluation.learning_curve import not_measured
 from fieldmark.images.read import Images
 from fieldmark.images.read import Progress as OnProgress
 from fieldmark.images.scan import counted
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
+from fieldmark.runtime import BATCH
 from fieldmark.training.choices import StepChoices
+from fieldmark.training.familiar import familiar, familiar_by_itself
 from fieldmark.training.head import Head, fit_head
 from fieldmark.training.history import epoch_line, remarks, write_history
+from fieldmark.training.learning_curve import measure_learning_curve
 from fieldmark.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -29,9 +33,8 @@ if TYPE_CHECKING:
 
 Rows = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float32]
-
-# Images whose pixels are held in memory at a time while the exported file answers.
-CHUNK = 64
+# Probabilities (n, classes) and familiarity (n,), None where the file does not tell it.
+Answers = tuple[Probabilities, npt.NDArray[np.float32] | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +43,13 @@ class Learnt:
 
     graph: Any  # onnx.ModelProto
     network_answers: Callable[[Rows], Probabilities]  # of the network itself, before any export
-    answers: Callable[[Path, OnProgress], Probabilities]  # of the exported file, for all images
+    answers: Callable[[Path, OnProgress], Answers]  # of the exported file, for all images
     notes: tuple[str, ...] = ()  # sentences that a reader of the numbers has to know
     choices: tuple[str, ...] = ()  # sentences on what was chosen while learning, and how
     interrupted: bool = False
     hardware: dict[str, str] = dataclasses.field(default_factory=lambda: {"device": "cpu"})  # what it learnt on
+    measures: dict[str, Any] = dataclasses.field(default_factory=dict)  # for the metadata of the file
+    learning_curve: dict[str, Any] = dataclasses.field(default_factory=dict)  # for metrics.json
 
 
 def learn_head(
@@ -58,14 +63,27 @@ def learn_head(
     """Fit a linear head on the pretrained backbone's embeddings of the train split."""
     fitted = _fitted(images, recipe, preprocessing, progress)
     head, embeddings = fitted.head, fitted.embeddings
+    dataset, rows = images.dataset, images.dataset.rows("train")
+    with progress.stage("learning curve"):
+        curve = measure_learning_curve(
+            embeddings[rows],
+            dataset.labels[rows],
+            [dataset.groups[row] for row in rows],
+            strength=head.strength,
+            balanced=recipe.class_weights == "balanced",
+            seed=recipe.seed,
+        )
     write_history(folder / "history.csv", ())  # fitted in one go: a header and no row
+    told = familiar(export.with_head(fitted.backbone.load(), head.weights, head.bias), embeddings[rows], dataset)
     return Learnt(
-        graph=export.with_head(fitted.backbone.load(), head.weights, head.bias),
+        graph=told.graph,
         network_answers=lambda rows: head.probabilities(embeddings[rows]),
         # The exported file's first nodes are those that made the embeddings, to the bit (on a GPU: nearly), so its
         # answers are what its last nodes make of them; the export is checked on whole images all the same.
         answers=lambda model, step: export.head_answers(model, embeddings),
-        choices=(head.note, *fitted.said),
+        choices=(head.note, head.calibration, told.note, *fitted.said),
+        measures={"temperature": head.temperature, "familiarity": told.table},
+        learning_curve=curve,
         hardware=fitted.hardware,
     )
 
@@ -189,22 +207,36 @@ def _trained(
         )
     if history.interrupted:
         progress.line("stopping: what was learnt is being written; Ctrl-C again discards it")
+    with progress.stage("familiarity") as step:
+        graph = export.network_graph(network, preprocessing)
+        told = familiar_by_itself(graph, images, threads=recipe.threads, step=step)
     return Learnt(
-        graph=export.network_graph(network, preprocessing),
+        graph=told.graph,
         network_answers=lambda rows: network_answers(network, preprocessing, images.pixels(rows)),
         answers=lambda model, step: file_answers(load(model, threads=recipe.threads), images, step),
         notes=tuple(remarks(history, recipe)),
-        choices=(how_it_trains(network, device, counted(threads, "thread")),),
+        choices=(
+            how_it_trains(network, device, counted(threads, "thread")),
+            "probabilities are as the network gives them: to calibrate them on groups left out, it would have to be "
+            "trained again for each fold",
+            told.note,
+        ),
+        measures={"temperature": 1.0, "familiarity": told.table},
+        learning_curve=not_measured(
+            "A learning curve of a network trained from scratch takes a training for each point: train with fewer "
+            "images and compare."
+        ),
         interrupted=history.interrupted,
         hardware=describe(device),
     )
 
 
-def file_answers(classifier: Classifier, images: Images, step: OnProgress) -> Probabilities:
-    """A classifier's probabilities float32 (n, classes) for all images of a dataset, from their cached pixels."""
-    answers = []
-    for start in range(0, len(images.dataset), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(images.dataset)))
-        answers.append(classifier.probabilities(images.pixels(rows)))
-        step(int(rows[-1]) + 1, len(images.dataset))
-    return np.concatenate(answers)
+def file_answers(classifier: Classifier, images: Images, step: OnProgress) -> Answers:
+    """A classifier's answers for all images of a dataset, from their cached pixels."""
+    rows = np.arange(len(images.dataset))
+    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    parts = []
+    for part in classifier.answer_batches(batches, prepare=images.pixels):
+        parts.append(part)
+        step(min(len(parts) * BATCH, len(rows)), len(rows))
+    return classifier.joined(parts)

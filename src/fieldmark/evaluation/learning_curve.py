@@ -1,0 +1,106 @@
+"""Learning curve: accuracy against the number of training images, and what twice as many would bring."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark.evaluation.intervals import share_of
+
+Correct = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+RESAMPLES = 1000
+# The error of networks falls as a power of the number of images (Hestness et al. 2017, arXiv:1712.00409, find exponents
+# of 0.07 to 0.35); 0 is no gain, 1 the rate of a parametric model.
+EXPONENTS = (0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Point:
+    """What classifiers fitted to this many training images answered for all images, each left out of its own fit."""
+
+    images: float  # training images a fit, the mean over the fits
+    correct: Correct  # (n,)
+
+
+def learning_curve(points: Sequence[Point], groups: Sequence[str], *, images: int, seed: int = 0) -> dict[str, Any]:
+    """Return the `learning_curve` of metrics.json from points of rising numbers of images, the groups (n,) of theirs.
+
+    {"points": [{"images", "accuracy", "interval", "n", "groups"}], "exponent", "images", "gain_of_doubling",
+    "gain_interval", "sentence"}. The error is taken to fall as a · images^-b, fitted by least squares on its
+    logarithm; the gain is the fall from `images`, all that there are, to twice as many. Its 95 % interval is that of
+    1,000 Bayesian resamples of the groups (Rubin 1981, doi:10.1214/aos/1176345338), the same for all points.
+    """
+    rows = []
+    for point in points:
+        share = share_of(point.correct, groups)
+        if share is None:
+            return not_measured("No images were left out, so the learning curve cannot be told.")
+        interval = [share.low, share.high]
+        n, distinct = len(groups), len(set(groups))
+        rows.append({"images": point.images, "accuracy": share.value, "interval": interval, "n": n, "groups": distinct})
+    if len(points) < 2:
+        return not_measured("Too few groups to fit a learning curve to.") | {"points": rows}
+    sizes = np.array([point.images for point in points])
+    weights = _resamples(groups, seed)
+    wrong = np.stack([~point.correct for point in points], axis=1).astype(np.float64)
+    # Half a wrong answer more in one more, so that no mistakes in the sample do not mean none ever.
+    errors = (weights @ wrong + 0.5) / (weights.sum(axis=1, keepdims=True) + 1)
+    gains, exponents = _gains(sizes, errors, images)
+    gain, interval = float(gains[0]), np.quantile(gains[1:], [0.025, 0.975]).tolist()
+    return {
+        "points": rows,
+        "exponent": float(exponents[0]),
+        "images": images,
+        "gain_of_doubling": gain,
+        "gain_interval": interval,
+        "sentence": _sentence(gain, interval, images),
+    }
+
+
+def not_measured(sentence: str) -> dict[str, Any]:
+    """Return a learning curve without numbers, and why there are none."""
+    return {
+        "points": [],
+        "exponent": None,
+        "images": None,
+        "gain_of_doubling": None,
+        "gain_interval": None,
+        "sentence": sentence,
+    }
+
+
+def _resamples(groups: Sequence[str], seed: int) -> Floats:
+    """Return weights (1 + RESAMPLES, n): all 1 first, then one exponential draw a group each."""
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
+    draws = np.random.default_rng(seed).exponential(size=(RESAMPLES, int(numbers.max()) + 1))
+    return np.concatenate([np.ones((1, len(numbers))), draws[:, numbers]])
+
+
+def _gains(sizes: Floats, errors: Floats, images: int) -> tuple[Floats, Floats]:
+    """Return, for each row of errors (resamples, points), the fall of the error by doubling, and its exponent."""
+    x = np.log(sizes)
+    logs = np.log(errors)
+    # Least squares over the slope within EXPONENTS is the free slope, cut off at their ends.
+    slopes = ((logs - logs.mean(axis=1, keepdims=True)) @ (x - x.mean())) / ((x - x.mean()) ** 2).sum()
+    exponents = np.clip(-slopes, EXPONENTS[0], EXPONENTS[-1])
+    here = np.exp(logs.mean(axis=1) - exponents * (np.log(images) - x.mean()))
+    return here * (1 - 2.0**-exponents), exponents
+
+
+def _sentence(gain: float, interval: Sequence[float], images: int) -> str:
+    low, high = (100 * bound for bound in interval)
+    facts = (
+        f"Twice the images ({2 * images:,} for {images:,}) would bring about +{100 * gain:.1f} points of accuracy "
+        f"(95 % interval {low:.1f} to {high:.1f})"
+    )
+    if high < 0.5:
+        return f"{facts}: more images of the same kind are hardly worth the work."
+    if low > 0.5:
+        return f"{facts}: more images are worth the work."
+    return f"{facts}."

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from fieldmark.evaluation.intervals import (
+    Share,
+    accuracy_interval,
+    difference_interval,
+    grouped_intervals,
+    mean_interval,
+    mean_of,
+    paired_interval,
+    share_of,
+    student,
+    wilson,
+)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "groups", "size", "likeness"), [(0.9, 20, 8, 0.3), (0.95, 60, 8, 0.1), (0.8, 11, 12, 0.1)]
+)
+def test_it_covers_the_truth(accuracy, groups, size, likeness):
+    random, strength = np.random.default_rng(2), (1 - likeness) / likeness
+    shares = random.beta(accuracy * strength, (1 - accuracy) * strength, (300, groups))
+    right, place = np.unique(np.sort(random.binomial(size, shares), axis=1), axis=0, return_inverse=True)
+    low, high = grouped_intervals(right, np.full(groups, size))[place.ravel()].T
+    # 300 draws of .95 deviate by .013; benchmarks/trust.py draws many more.
+    assert 0.915 <= ((low <= accuracy) & (accuracy <= high)).mean() <= 0.985
+
+
+def beta_binomial_bounds(right, sizes):
+    """The same posterior on a plain fine grid, with scipy's own beta-binomial."""
+    logits, likenesses = np.linspace(-12, 12, 801), (np.arange(300) + 0.5) / 300
+    mean, r = 1 / (1 + np.exp(-logits))[:, None], likenesses[None]
+    strength = (1 - r) / r
+    log = sum(stats.betabinom.logpmf(k, n, mean * strength, (1 - mean) * strength) for k, n in zip(right, sizes))  # noqa: B905
+    density = np.exp(log - log.max()).sum(axis=1) * np.sqrt(mean * (1 - mean))[:, 0]
+    steps = np.cumsum(density)
+    return 1 / (1 + np.exp(-np.interp([0.025, 0.975], (steps - density / 2) / steps[-1], logits)))
+
+
+@pytest.mark.parametrize(
+    ("right", "sizes"),
+    [
+        ([10] * 19 + [9], [10] * 20),
+        ([10] * 15 + [5] * 5, [10] * 20),
+        ([10] * 16 + [0] * 4, [10] * 20),
+        ([1, 4, 9, 30], [2, 4, 10, 40]),
+        ([170, 200, 150], [200, 200, 160]),
+    ],
+)
+def test_it_is_the_posterior_of_a_beta_binomial(right, sizes):
+    found = grouped_intervals(np.array([right]), np.array(sizes))[0]
+    assert found == pytest.approx(beta_binomial_bounds(right, sizes), abs=0.006)
+
+
+def test_groups_of_one_are_wilsons():
+    correct = np.array([True] * 18 + [False] * 2)
+    assert accuracy_interval(correct, [str(row) for row in range(20)]) == (*wilson(18, 20), "wilson")
+    assert accuracy_interval(correct[:0], []) == (0.0, 1.0, "wilson")
+
+
+def test_many_alike_groups_are_nearly_wilsons_of_their_images():
+    random = np.random.default_rng(0)
+    right = random.binomial(10, 0.9, 300)
+    low, high = grouped_intervals(right[None], np.full(300, 10))[0]
+    narrow = wilson(right.sum(), 3000)
+    assert high - low == pytest.approx(narrow[1] - narrow[0], rel=0.15)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 40), st.floats(0, 1)), min_size=2, max_size=12))
+def test_it_holds_what_was_observed(groups):
+    sizes = np.array([size for size, _ in groups])
+    right = np.array([round(share * size) for size, share in groups])
+    ((low, high),) = grouped_intervals(right[None], sizes)
+    assert 0 <= low <= right.sum() / sizes.sum() <= high <= 1
+    # Right and wrong in each other's place: the same interval from the other end.
+    ((other_low, other_high),) = grouped_intervals((sizes - right)[None], sizes)
+    assert (1 - other_high, 1 - other_low) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_a_group_of_a_hundred_thousand_takes_no_longer_path():
+    ((low, high),) = grouped_intervals(np.array([[99_000, 98_000]]), np.array([100_000, 100_000]))
+    assert 0 < low < 0.9 < high < 1
+
+
+def test_the_mean_of_shares():
+    assert mean_of([]) is None
+    same = [Share(0.9, 0.8, 0.95)] * 4
+    mean = mean_of(same)
+    assert (mean.low, mean.high) == pytest.approx((0.9 - 0.1 / 2, 0.9 + 0.05 / 2))
+
+
+def test_paired_answers_that_agree_differ_by_less():
+    random = np.random.default_rng(1)
+    one = random.random(400) < 0.9
+    other = one ^ (random.random(400) < 0.02)
+    groups = [str(row // 4) for row in range(400)]
+    low, high = paired_interval(one, other, groups)
+    apart = difference_interval(share_of(one, groups), share_of(other, groups))
+    assert low <= one.mean() - other.mean() <= high
+    assert high - low < 0.6 * (apart[1] - apart[0])
+    low, high = paired_interval(one, one, groups)
+    assert low == -high
+    assert high < 0.015  # the interval of the accuracy is not quite symmetric
+    assert paired_interval(one[:0], one[:0], []) == (-1.0, 1.0)
+
+
+@given(st.integers(3, 500))
+def test_students_t_is_scipys(freedom):
+    assert student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.01)
+
+
+def test_the_mean_of_values_is_students_over_groups():
+    values = np.random.default_rng(0).normal(size=30)
+    low, high = mean_interval(values, [str(row) for row in range(30)])
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 29, values.mean(), stats.sem(values)), rel=1e-3)
+    doubled = mean_interval(np.repeat(values, 5), [str(row // 5) for row in range(150)])
+    assert doubled == pytest.approx([low, high], rel=1e-9)  # copies tell nothing new
+    assert mean_interval(values, ["a"] * 30) is None

@@ -1,0 +1,44 @@
+"""The learning curve of a head: whole groups drawn, whole groups left out, deterministic."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fieldmark.training.learning_curve import measure_learning_curve
+
+
+def noisy(groups: int = 60, size: int = 4, width: int = 40) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    random = np.random.default_rng(0)
+    labels = (np.arange(groups * size) // size % 2).astype(np.int32)
+    centres = random.normal(size=(2, width)) * 0.2
+    embeddings = centres[labels] + random.normal(size=(groups * size, width))
+    return embeddings.astype(np.float32), labels, [f"g{row // size}" for row in range(len(labels))]
+
+
+def test_accuracy_rises_with_the_images() -> None:
+    embeddings, labels, groups = noisy()
+    curve = measure_learning_curve(embeddings, labels, groups, strength=1e-2)
+    points = curve["points"]
+    assert [point["images"] for point in points] == sorted(point["images"] for point in points)
+    assert points[-1]["images"] == 192  # four fifths of 240
+    assert points[-1]["accuracy"] > points[0]["accuracy"] + 0.05
+    assert curve["gain_of_doubling"] > 0.005
+    assert curve["images"] == 240
+    assert measure_learning_curve(embeddings, labels, groups, strength=1e-2) == curve
+
+
+def test_groups_stay_whole() -> None:
+    """Features that name the group and not the class: seen through by groups only."""
+    groups = [f"g{row // 4}" for row in range(160)]
+    labels = np.array([row // 4 % 2 for row in range(160)], dtype=np.int32)
+    embeddings = np.eye(40, dtype=np.float32)[np.arange(160) // 4]
+    by_group = measure_learning_curve(embeddings, labels, groups, strength=1.0)
+    by_image = measure_learning_curve(embeddings, labels, [str(row) for row in range(160)], strength=1.0)
+    assert by_group["points"][-1]["accuracy"] < 0.65 < 0.9 < by_image["points"][-1]["accuracy"]
+
+
+def test_a_single_group_says_why_there_is_none() -> None:
+    embeddings, labels, _ = noisy()
+    curve = measure_learning_curve(embeddings, labels, [str(label) for label in labels], strength=1.0)
+    assert curve["points"] == []
+    assert "single group" in curve["sentence"]
