@@ -20,7 +20,7 @@ FLOORS = [
     {"images", "networks", "evaluation"},
     {"runs", "export", "classifier"},
     {"embedding"},
-    {"training"},
+    {"training", "checks"},
     {"report"},
     {"pipeline"},
     {"cli"},
