@@ -81,7 +81,8 @@ def train(
     next free `<directory>-<n>` in `parent`. `network` is a name of NETWORKS, or
     a `torch.nn.Module` that maps float32 (batch, 3, height, width), pixels / 255, to logits (batch, classes), or
     (batch, 1) for two classes. `corrections` is a table that sets labels right (see
-    `fieldmark.images.corrections`), by default the dataset's own `corrections.csv`. `choices` are fields of `Recipe`. Ctrl-C keeps what was learnt as a valid run.
+    `fieldmark.images.corrections`), by default the dataset's own `corrections.csv`. `choices` are fields of
+    `Recipe`. Ctrl-C keeps what was learnt as a valid run.
 
     Raises FieldmarkError (see `fieldmark.errors`) for whatever the user can mend.
 

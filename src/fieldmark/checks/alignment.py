@@ -1,10 +1,10 @@
 """Alignment: whether two pictures show the same scene, told by laying one over the other and looking at details.
 
 Small pictures of any two scenes resemble each other by chance (sky above, grass below); details do not. So a pair is
-first laid over: turned, mirrored, cropped and shifted roughly, then by Gauss-Newton steps on an affine map that make
-the brightness agree (Lucas & Kanade 1981; parametrised as Evangelidis & Psarakis 2008,
-doi:10.1109/TPAMI.2008.113). What counts afterwards is the correlation of what stands out from its surroundings, over the
-part that both pictures show.
+first laid over: turned, mirrored, cropped and shifted roughly, then by Gauss-Newton steps on an affine map that
+make the brightness agree (Lucas & Kanade 1981; independent of contrast as in Evangelidis & Psarakis 2008,
+doi:10.1109/TPAMI.2008.113). What counts afterwards is the correlation of what stands out from its surroundings,
+over the part that both pictures show.
 """
 
 from __future__ import annotations
@@ -99,33 +99,37 @@ WINDOWS = _windows()
 
 def _start(a: Floats, b: Floats) -> tuple[Pairs, Floats]:
     """The turn of b and the map (m, 2, 3) from places in a to places in the turned b that agree best, roughly."""
-    parts_of_a = _normalised(_cut(a))  # (m, windows, cells)
+    rows = np.arange(len(a))
     best = np.full(len(a), -np.inf, dtype=np.float32)
     turns = np.zeros(len(a), dtype=np.intp)
     maps = np.zeros((len(a), 2, 3), dtype=np.float32)
+    parts_of_a = _normalised(_cut(a))  # (m, windows, cells)
     for turn in range(8):
         b_turned = turned(b, turn)
-        # Quarter turns are not searched for crops: few copies are both.
-        parts_of_b = _normalised(_cut(b_turned)) if turn in (0, 4) else _normalised(b_turned[:, None])
-        whole_a, whole_b = parts_of_a[:, :1], parts_of_b[:, :1]
-        a_in_b = (whole_a * parts_of_b).sum(axis=2)
-        b_in_a = (parts_of_a * whole_b).sum(axis=2)
-        for scores, inverse in ((a_in_b, False), (b_in_a, True)):
+        # Turned by a quarter or a half, pictures are searched whole: few copies are both turned and cropped.
+        parts_of_b = _normalised(_cut(b_turned) if turn in (0, 4) else b_turned[:, None])
+        a_in_b = (parts_of_a[:, :1] * parts_of_b).sum(axis=2)
+        b_in_a = (parts_of_a * parts_of_b[:, :1]).sum(axis=2)
+        for scores, table in ((a_in_b, INTO_WINDOWS), (b_in_a, OUT_OF_WINDOWS)):
             place = scores.argmax(axis=1)
-            score = scores[np.arange(len(a)), place]
-            better = score > best
-            best[better], turns[better] = score[better], turn
-            maps[better] = np.stack([_window_map(WINDOWS[w], inverse) for w in place[better]] or [maps[0]])[
-                : int(better.sum())
-            ]
+            better = scores[rows, place] > best
+            best[better] = scores[rows, place][better]
+            turns[better] = turn
+            maps[better] = table[place[better]]
     return turns, maps
 
 
-def _window_map(window: tuple[float, float, float], inverse: bool) -> Floats:
-    scale, x, y = window
-    if inverse:  # the whole of b lies in a window of a
-        scale, x, y = 1 / scale, -x / scale, -y / scale
-    return np.array([[scale, 0, x], [0, scale, y]], dtype=np.float32)
+def _window_maps(*, inverse: bool) -> Floats:
+    # (windows, 2, 3): from places in a whole picture to places in the one it is a window of, or back.
+    maps = []
+    for scale, x, y in WINDOWS:
+        if inverse:
+            scale, x, y = 1 / scale, -x / scale, -y / scale
+        maps.append([[scale, 0.0, x], [0.0, scale, y]])
+    return np.array(maps, dtype=np.float32)
+
+
+INTO_WINDOWS, OUT_OF_WINDOWS = _window_maps(inverse=False), _window_maps(inverse=True)
 
 
 def _cut(pictures: Floats) -> Floats:
@@ -209,9 +213,7 @@ def _detail_correlation(a: Floats, b: Floats, maps: Floats) -> Floats:
     side = a.shape[1]
     y, x = (plane.ravel() for plane in np.meshgrid(_grid(side), _grid(side), indexing="ij"))
     (shown,), inside = _sample((b,), maps @ np.stack([x, y, np.ones_like(x)]))
-    details = [
-        _standardised(_details(picture, inside, side), inside)[0] for picture in (a.reshape(len(a), -1), shown)
-    ]
+    details = [_standardised(_details(picture, inside, side), inside)[0] for picture in (a.reshape(len(a), -1), shown)]
     count = np.maximum(inside.sum(axis=1), 1)
     correlation = (details[0] * details[1] * inside).sum(axis=1) / count
     return np.where(_plausible(maps, inside), correlation, 0.0).astype(np.float32)
@@ -231,6 +233,7 @@ def _gaussian(side: int) -> Floats:
 
 
 def _plausible(maps: Floats, inside: Floats) -> npt.NDArray[np.bool_]:
+    maps = np.nan_to_num(maps)
     stretches = np.linalg.svd(maps[:, :, :2], compute_uv=False)
     skew = np.abs((maps[:, :, 0] * maps[:, :, 1]).sum(axis=1)) / np.maximum(stretches.prod(axis=1), 1e-6)
     usual = (stretches <= MOST_STRETCH).all(axis=1) & (stretches >= 1 / MOST_STRETCH).all(axis=1)

@@ -1,8 +1,9 @@
 """Copies: near-duplicates, found by two kinds of neighbours and confirmed by laying one picture over the other.
 
-Neither kind of neighbour is enough. Embeddings know a picture again when it is cropped, framed or slightly turned, and lose
-it when it is blurred, grey or turned by a quarter; small pictures of the brightness do just the opposite (measured:
-docs/concepts/audit.md). Both also take different scenes for alike, so every candidate is looked at in detail.
+Neither kind of neighbour is enough. Embeddings know a picture again when it is cropped, framed or slightly turned,
+and lose it when it is blurred, grey or turned by a quarter; small pictures of the brightness do just the opposite
+(measured: docs/concepts/audit.md). Both also take different scenes for alike, so every candidate is looked at in
+detail.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Labels: which are probably wrong, by what a strongly regularised classifier says of images it has not seen.
 
-The group of an image is left out when it is judged, so that no copy or neighbouring frame vouches for a wrong label; and
-the head is held so short (C = 0.001 on standardised features) that it cannot learn the wrong labels of the others by
-heart. Measured on horses-or-humans: with C = 1 one planted label in seven is missed.
+The group of an image is left out when it is judged, so that no copy or neighbouring frame vouches for a wrong
+label; and the head is held so short (C = 0.001 on standardised features) that it cannot learn the wrong labels of
+the others by heart. Measured on horses-or-humans: with C = 1 one planted label in seven is missed.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ class Suspect:
     witnesses: int  # images of its group that have the likelier label; 0 where the classifier alone says so
 
 
-def suspects(
-    embeddings: Floats, labels: npt.NDArray[np.integer], groups: Sequence[str], classes: int
-) -> list[Suspect]:
+def suspects(embeddings: Floats, labels: npt.NDArray[np.integer], groups: Sequence[str], classes: int) -> list[Suspect]:
     """Return the images that probably have another label, the most suspicious first.
 
     `embeddings` (n, d), `labels` (n,) in 0..classes-1. Classes with a single group are not judged: with it left
@@ -65,7 +63,7 @@ def suspects(
 def out_of_fold(
     features: Floats, labels: npt.NDArray[np.integer], folds: npt.NDArray[np.int64], classes: int
 ) -> Probabilities:
-    """Return probabilities (n, classes) of each image from a head fitted to the other folds; even where there is none."""
+    """Return probabilities (n, classes) from heads fitted to the other folds; equal ones where none can be."""
     probabilities = np.full((len(labels), classes), 1 / classes)
     for fold in np.unique(folds):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -102,7 +100,11 @@ def check_labels(context: Context) -> tuple[list[Finding], str, list[dict[str, A
     if not found:
         return [], f"Every label is the likeliest one, of {counted(len(rows), 'image')}.{left}", []
     share = f"{len(found)} of {counted(len(rows), 'image')}"
-    return findings, f"{share} look more like another class; look at the first ones, the rest may be right.{left}", table
+    return (
+        findings,
+        f"{share} look more like another class; look at the first ones, the rest may be right.{left}",
+        table,
+    )
 
 
 def _finding(row: dict[str, Any], suspect: Suspect) -> Finding:
@@ -124,7 +126,10 @@ def _fitted(inside: Floats, labels: npt.NDArray[np.integer], outside: Floats) ->
 
     mean, deviation = inside.mean(axis=0), np.maximum(inside.std(axis=0), 1e-6)
     model = LogisticRegression(C=STRENGTH, max_iter=MAX_ITERATIONS, tol=1e-3, class_weight="balanced")
-    with threadpool_limits(1), warnings.catch_warnings():  # as in training.head: one thread is faster, and the same bits
+    with (
+        threadpool_limits(1),
+        warnings.catch_warnings(),
+    ):  # as in training.head: one thread is faster, and the same bits
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit((inside - mean) / deviation, labels)
     return np.asarray(model.predict_proba((outside - mean) / deviation))

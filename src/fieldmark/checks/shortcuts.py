@@ -1,8 +1,8 @@
 """Shortcuts: can the class be told from what should not matter, such as the size of the files or a border?
 
-Each probe is a small classifier that sees nothing but one such thing, judged on groups of images that it was not fitted to.
-A probe is reported only where three things hold: whole groups were left out; its interval stays above chance after having
-asked as often as there are probes; and it tells enough of the way from chance to certainty to matter.
+Each probe is a small classifier that sees nothing but one such thing, judged on whole groups of images that it was
+not fitted to. It is reported only where its interval stays above chance, after having asked as often as there are
+probes, and where it goes enough of the way from chance to certainty to matter.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def _thumbnail(context: Context, rows: Rows) -> Floats:
     return cells.mean(axis=(2, 4), dtype=np.float32).reshape(len(rows), 48)
 
 
-# Of how a file was made nothing belongs to the class, so a little is enough; the scenery is part of the picture, and some of
-# it goes with the class in any dataset.
+# Of how a file was made nothing belongs to the class, so a little is enough. The scenery, and the detail that makes a
+# file large, are part of the picture, and some of it goes with the class in any dataset.
 MADE, SCENERY = 0.25, 0.5
 _RESAVE = "save all images the same way, or the classifier may learn who saved them"
 _PLACES = "take pictures of each class in the surroundings of the others, and see what `fieldmark explain` looks at"
@@ -135,9 +135,7 @@ def check_shortcuts(context: Context) -> tuple[list[Finding], str, dict[str, Any
     return findings, _answer(findings), {"classes": classes, "images": len(rows), "probes": probes}
 
 
-def probe(
-    features: Floats, labels: npt.NDArray[np.integer], groups: Sequence[str], entry: Probe
-) -> dict[str, Any]:
+def probe(features: Floats, labels: npt.NDArray[np.integer], groups: Sequence[str], entry: Probe) -> dict[str, Any]:
     """Return how well the class can be told from `features` (n, d): balanced accuracy on groups left out.
 
     {"accuracy", "interval" (95 %), "chance", "n", "groups", "verdict"}; the verdict is "shortcut", "some" or "none".
@@ -224,7 +222,7 @@ def _finding(name: str, numbers: dict[str, Any]) -> Finding | None:
             numbers={"probe": name, **numbers},
         )
     return Finding(
-        f"{entry.thing} go{'' if entry.thing.startswith('the width') else 'es'} with the class to some degree: {measured}",
+        f"part of {entry.thing} goes with the class: {measured}",
         weight="note",
         numbers={"probe": name, **numbers},
     )

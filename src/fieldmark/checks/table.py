@@ -133,9 +133,7 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def run_checks(
-    images: Images, audit: Audit, embeddings: Floats | None, *, not_run: str = "", hint: str = ""
-) -> Audit:
+def run_checks(images: Images, audit: Audit, embeddings: Floats | None, *, not_run: str = "", hint: str = "") -> Audit:
     """Return the audit with the answers of all CHECKS.
 
     `images` and `audit` describe one dataset; `embeddings` (n, d) are those of `fieldmark.embedding`, or None,
@@ -158,9 +156,7 @@ def run_checks(
                 name, check.question, check.cost, tuple(answer.findings), answer.sentence, numbers=answer.numbers
             )
         )
-    return dataclasses.replace(
-        audit, checks=tuple(results), suspected_labels=suspects, near_duplicates=_pairs(context)
-    )
+    return dataclasses.replace(audit, checks=tuple(results), suspected_labels=suspects, near_duplicates=_pairs(context))
 
 
 def _pairs(context: Context) -> tuple[dict[str, Any], ...]:

@@ -68,7 +68,9 @@ def read_table(table: Path) -> dict[str, str]:
         elif row:
             path, label = _cells(table, number, row)
             if labels.setdefault(path, label) != label:
-                raise DatasetError(f"{table}, row {number}: {path} is corrected twice, to {labels[path]} and to {label}")
+                raise DatasetError(
+                    f"{table}, row {number}: {path} is corrected twice, to {labels[path]} and to {label}"
+                )
     return labels
 
 
