@@ -9,6 +9,7 @@ from pathlib import Path
 QUESTIONS = {
     "commands.py": "How long does each command take, and how much memory does it hold?",
     "course_against_keras.py": "How fast does the course's network train, against Keras?",
+    "trust_audit.py": "How much of what is wrong with a dataset does the audit find, and whom does it accuse?",
 }
 
 

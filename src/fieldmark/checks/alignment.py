@@ -20,14 +20,15 @@ Pairs = npt.NDArray[np.intp]
 FINE, COARSE = 56, 28  # pixels a side of the pictures that are compared
 ROUGH = 14  # pixels a side where the start is searched
 CROPS = (0.9, 0.8)  # shares of a side that the rough search knows
-STEPS = {COARSE: 10, FINE: 4}  # Gauss-Newton steps
+COARSE_STEPS, FINE_STEPS = 10, 4  # Gauss-Newton steps
+PROMISING = 0.4  # of the coarse pictures; below it the fine ones are not looked at
 BLOCK = 128  # pairs at a time: their pictures stay in the processor's cache
 
 # An alignment that maps one picture on less than this share of the other, or shears it, explains nothing.
 LEAST_OVERLAP = 0.5
 MOST_STRETCH = 1.6
 MOST_SKEW = 0.25
-DETAIL = 4.0  # pixels of FINE: what varies more slowly is lighting, sky and ground
+DETAIL = 14  # of a side: what varies more slowly is lighting, sky and ground
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
@@ -45,8 +46,9 @@ def planes(pixels: npt.NDArray[np.uint8]) -> Floats:
 def similarity(pictures: Floats, pairs: Pairs) -> Floats:
     """Return for each of the pairs (m, 2) of rows of `pictures` (from `planes`) how alike their details are, (m,).
 
-    1 for the same picture; copies that were encoded again, resized, cropped, turned, brightened, blurred or
-    written on 0.7 and more, different scenes below 0.5.
+    1 for the same picture. Measured on 70 edits of 14 kinds: 0.88 and more but for one framed (0.73) and one slightly
+    turned copy (0.57); of the 100 likest pairs of different sequences in horses-or-humans, 0.89 and less, most below
+    0.7. Takes 1-3 ms a pair.
     """
     scores = np.zeros(len(pairs), dtype=np.float32)
     for start in range(0, len(pairs), BLOCK):
@@ -64,9 +66,13 @@ def turned(pictures: Floats, turn: int) -> Floats:
 def _similarity(a: Floats, b: Floats) -> Floats:
     turns, maps = _start(_reduced(a, ROUGH), _reduced(b, ROUGH))
     b = np.stack([turned(picture[None], int(turn))[0] for picture, turn in zip(b, turns, strict=True)])
-    for side, steps in STEPS.items():
-        maps = _refine(_reduced(a, side), _reduced(b, side), maps, steps)
-    return _detail_correlation(a, b, maps)
+    small_a, small_b = _reduced(a, COARSE), _reduced(b, COARSE)
+    maps = _refine(small_a, small_b, maps, COARSE_STEPS)
+    scores = _detail_correlation(small_a, small_b, maps)
+    near = np.flatnonzero(scores >= PROMISING)
+    if len(near):
+        scores[near] = _detail_correlation(a[near], b[near], _refine(a[near], b[near], maps[near], FINE_STEPS))
+    return scores
 
 
 def _area(length: int, side: int) -> Floats:
@@ -229,7 +235,7 @@ def _details(flat: Floats, inside: Floats, side: int) -> Floats:
 
 def _gaussian(side: int) -> Floats:
     apart = np.arange(side)[:, None] - np.arange(side)[None]
-    return np.exp(-(apart**2) / (2 * DETAIL**2)).astype(np.float32)
+    return np.exp(-(apart**2) / (2 * (side / DETAIL) ** 2)).astype(np.float32)
 
 
 def _plausible(maps: Floats, inside: Floats) -> npt.NDArray[np.bool_]:
