@@ -106,7 +106,7 @@ def near_duplicates(folder: Path) -> dict[str, Any]:
         group = dict(zip(found.dataset.paths, found.dataset.groups, strict=True))
         original = {path: source for path, (_, source) in planted.items()}
         scene = {path: group[original.get(path, path)] for path in found.dataset.paths}
-        hits = {path: False for path in planted}
+        hits = dict.fromkeys(planted, False)
         false = []
         for paths in (*[pair["paths"] for pair in found.near_duplicates], *found.duplicates):
             if len({scene[path] for path in paths}) > 1:
@@ -160,7 +160,7 @@ def wrong_labels() -> dict[str, Any]:
 
 
 def shortcuts(folder: Path) -> dict[str, Any]:
-    """The verdict of every probe: as it is, with one class saved again at another quality, with a border on one class."""
+    """The verdict of every probe: as it is, with a class saved at another quality, with a border on one class."""
 
     def resaved(path: Path) -> None:
         with Image.open(path) as image:
@@ -201,7 +201,7 @@ def leaks(folder: Path) -> dict[str, Any]:
     for path in sorted(source.rglob("*.jpg")):
         target = folder / "random" / ("validation" if chance.random() < 0.2 else "train") / path.parent.name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.link(path, target) if os.stat(path).st_dev == os.stat(folder).st_dev else shutil.copy(path, target)
+        shutil.copy(path, target)
     found = fieldmark.audit(folder / "random", quick=True)
     outside = int((found.dataset.splits == "validation").sum())
     return {

@@ -25,9 +25,10 @@ def scene(seed: int) -> Image.Image:
 
 
 def watermark(image: Image.Image) -> Image.Image:
-    marked = image.copy()
-    marked.paste((255, 255, 255), (20, 50, 90, 58))
-    return marked
+    mask = Image.new("L", image.size)
+    for top in range(30, 80, 24):
+        mask.paste(120, (10, top, 100, top + 2))
+    return Image.composite(Image.new("RGB", image.size, "white"), image, mask)
 
 
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {

@@ -20,6 +20,7 @@ from fieldmark.images.dataset import Dataset
 from fieldmark.images.duplicates import MINIMUM_CONTRAST, contrasts
 from fieldmark.images.findings import Finding
 from fieldmark.images.scan import counted
+from fieldmark.images.threads import ordered_map
 
 Integers = npt.NDArray[np.intp]
 
@@ -31,6 +32,10 @@ BLOCK = 256  # images that are compared with all others at a time: 100 MB for 10
 
 # Details that agree this well are a copy (measured: see `alignment.similarity`). Figures on plain white reach 0.82.
 LIKENESS = 0.85
+# Frames of two sequences are compared only where they are this alike: a figure or a place filmed twice is no copy.
+LEAST_COSINE_OF_SEQUENCES, LEAST_CORRELATION_OF_SEQUENCES = 0.9, 0.97
+# And then one is a copy of the other only if it is this much nearer than the nearest frame of either's own sequence.
+NEARER = 0.5
 SHOWN = 1000  # pairs that become findings; more are counted
 
 
@@ -44,11 +49,14 @@ def find_copies(context: Context) -> tuple[Copy, ...]:
     if context.embeddings is None or len(dataset) < 2:
         return ()
     apart = _apart(context)
-    pairs = _candidates(context.embeddings, context.images.thumbnails(), apart)
-    likeness = _likeness(context, pairs)
+    frames = np.bincount(apart)[apart] > 1
     units = _unit(context.embeddings)
+    pairs = _candidates(units, context.images.thumbnails(), apart, frames)
+    likeness = _likeness(context, pairs)
     similarity = np.einsum("md,md->m", units[pairs[:, 0]], units[pairs[:, 1]])
     kept = likeness >= LIKENESS
+    of_sequences = np.flatnonzero(kept & frames[pairs].all(axis=1))
+    kept[of_sequences] = _nearer_than_mates(context, units, apart, pairs[of_sequences], likeness[of_sequences])
     copies = [
         Copy(int(i), int(j), round(float(alike), 4), round(float(cosine), 4))
         for (i, j), alike, cosine in zip(pairs[kept], likeness[kept], similarity[kept], strict=True)
@@ -58,13 +66,29 @@ def find_copies(context: Context) -> tuple[Copy, ...]:
 
 
 def near_duplicates(context: Context) -> tuple[list[Finding], str]:
-    """The findings of the check for near-duplicates."""
+    """The findings of the check for near-duplicates: images that are copies of each other stand together."""
     copies = context.copies or ()
-    findings = [_finding(context.dataset, copy) for copy in copies[:SHOWN]]
-    images = len({row for copy in copies for row in (copy.i, copy.j)})
     if not copies:
-        return [], "No two images are copies of one picture."
-    return findings, f"{counted(len(copies), 'pair')} among {counted(images, 'image')} show one picture."
+        return [], "No two images show the same picture or scene."
+    clusters = _clusters(copies)
+    findings = [_finding(context.dataset, rows, likeness) for rows, likeness in clusters[:SHOWN]]
+    images = sum(len(rows) for rows, _ in clusters)
+    return findings, f"{counted(images, 'image')} in {counted(len(clusters), 'set')} show the same picture or scene."
+
+
+def _clusters(copies: Sequence[Copy]) -> list[tuple[list[int], float]]:
+    # Rows that copies connect, with the likeness of the likest two; the likest first, as in `copies`.
+    homes: dict[int, list[int]] = {}
+    for copy in copies:
+        first, second = homes.setdefault(copy.i, [copy.i]), homes.setdefault(copy.j, [copy.j])
+        if first is not second:
+            first += second
+            homes |= dict.fromkeys(second, first)
+    likeness: dict[int, float] = {}
+    for copy in copies:
+        likeness.setdefault(id(homes[copy.i]), copy.likeness)
+    unique = {id(rows): rows for copy in copies for rows in (homes[copy.i],)}
+    return [(sorted(rows), likeness[name]) for name, rows in unique.items()]
 
 
 def leaks(context: Context) -> tuple[list[Finding], str]:
@@ -98,15 +122,16 @@ def copied_leaks(context: Context) -> tuple[Leak, ...]:
     return tuple(found.values())
 
 
-def _finding(dataset: Dataset, copy: Copy) -> Finding:
-    labels = [dataset.classes[dataset.labels[row]] for row in (copy.i, copy.j)]
-    classes = "" if labels[0] == labels[1] else f", in two classes ({labels[0]} and {labels[1]})"
-    splits = [str(dataset.splits[row]) for row in (copy.i, copy.j)]
-    sides = "" if splits[0] == splits[1] else f", one in {splits[0]} and one in {splits[1]}"
+def _finding(dataset: Dataset, rows: Sequence[int], likeness: float) -> Finding:
+    classes = sorted({dataset.classes[dataset.labels[row]] for row in rows})
+    splits = sorted({str(dataset.splits[row]) for row in rows})
+    twofold = f", in the classes {' and '.join(classes)}" if len(classes) > 1 else ""
+    sides = f", in {' and '.join(splits)}" if len(splits) > 1 else ""
     return Finding(
-        f"two copies of one picture{classes}{sides}",
-        (dataset.paths[copy.i], dataset.paths[copy.j]),
-        numbers={"likeness": copy.likeness, "similarity": copy.similarity},
+        f"{len(rows)} images show the same picture or scene{twofold}{sides}",
+        tuple(dataset.paths[row] for row in rows),
+        "problem" if twofold or sides else "note",
+        {"likeness": likeness, "images": len(rows)},
     )
 
 
@@ -122,10 +147,11 @@ def _apart(context: Context) -> Integers:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.intp)
 
 
-def _candidates(embeddings: Floats, thumbnails: npt.NDArray[np.uint8], apart: Integers) -> Integers:
-    """Pairs (m, 2), i < j, worth a look in detail."""
-    units = _unit(embeddings)
-    by_embedding = _neighbours(lambda rows: units[rows] @ units.T, apart, LEAST_COSINE)
+def _candidates(
+    units: Floats, thumbnails: npt.NDArray[np.uint8], apart: Integers, frames: npt.NDArray[np.bool_]
+) -> Integers:
+    """Pairs (m, 2), i < j, worth a look in detail; `frames` are the images that belong to a sequence."""
+    by_embedding, cosines = _neighbours(lambda rows: units[rows] @ units.T, apart, LEAST_COSINE)
     small = _small(thumbnails)
     turns = [_flat(alignment.turned(small, turn)) for turn in range(8)]
     plain = contrasts(thumbnails) < MINIMUM_CONTRAST  # blank pages all look alike
@@ -137,13 +163,29 @@ def _candidates(embeddings: Floats, thumbnails: npt.NDArray[np.uint8], apart: In
         best[:, plain] = -1
         return best
 
-    pairs = np.concatenate([by_embedding, _neighbours(correlations, apart, LEAST_CORRELATION)])
+    by_look, looks = _neighbours(correlations, apart, LEAST_CORRELATION)
+    kept_cosines = (cosines >= LEAST_COSINE_OF_SEQUENCES) | ~frames[by_embedding].all(axis=1)
+    kept_looks = (looks >= LEAST_CORRELATION_OF_SEQUENCES) | ~frames[by_look].all(axis=1)
+    pairs = np.concatenate([by_embedding[kept_cosines], by_look[kept_looks]])
     return np.unique(np.sort(pairs, axis=1), axis=0)
 
 
-def _neighbours(likenesses: Callable[[slice], Floats], apart: Integers, least: float) -> Integers:
-    # The likest others of each image, (m, 2), block by block: n² work, memory for one block.
+def _nearer_than_mates(
+    context: Context, units: Floats, apart: Integers, pairs: Integers, likeness: Floats
+) -> npt.NDArray[np.bool_]:
+    """Whether the two of each pair (m, 2) are clearly nearer to each other than to their own sequences' frames."""
+    mates = np.full(pairs.shape, -1, dtype=np.intp)
+    for place, row in enumerate(pairs.ravel()):
+        others = np.setdiff1d(np.flatnonzero(apart == apart[row]), [row])
+        mates.flat[place] = others[(units[others] @ units[row]).argmax()]
+    of_mates = _likeness(context, np.stack([pairs.ravel(), mates.ravel()], axis=1)).reshape(-1, 2)
+    return np.asarray(1 - likeness < NEARER * (1 - of_mates.max(axis=1, initial=0)))
+
+
+def _neighbours(likenesses: Callable[[slice], Floats], apart: Integers, least: float) -> tuple[Integers, Floats]:
+    # The likest others of each image, pairs (m, 2) and how alike, block by block: n² work, memory for one block.
     found: list[Integers] = [np.zeros((0, 2), dtype=np.intp)]
+    alike: list[Floats] = [np.zeros(0, dtype=np.float32)]
     for start in range(0, len(apart), BLOCK):
         rows = slice(start, start + BLOCK)
         scores = likenesses(rows)
@@ -153,20 +195,21 @@ def _neighbours(likenesses: Callable[[slice], Floats], apart: Integers, least: f
             other = scores.argmax(axis=1)
             near = scores[own, other] >= least
             found.append(np.stack([own[near] + start, other[near]], axis=1))
+            alike.append(scores[own, other][near])
             scores[own, other] = -1
             if not near.any():
                 break
-    return np.concatenate(found)
+    return np.concatenate(found), np.concatenate(alike)
 
 
 def _likeness(context: Context, pairs: Integers) -> Floats:
     # In the order of their rows, neighbouring pairs share images, which are read and reduced once a block.
-    parts = [np.zeros(0, dtype=np.float32)]
-    for start in range(0, len(pairs), alignment.BLOCK):
+    def part(start: int) -> Floats:
         rows, places = np.unique(pairs[start : start + alignment.BLOCK], return_inverse=True)
-        pictures = alignment.planes(context.images.pixels(rows))
-        parts.append(alignment.similarity(pictures, places.reshape(-1, 2)))
-    return np.concatenate(parts)
+        return alignment.similarity(alignment.planes(context.images.pixels(rows)), places.reshape(-1, 2))
+
+    parts = ordered_map(part, range(0, len(pairs), alignment.BLOCK), ahead=1)
+    return np.concatenate([np.zeros(0, dtype=np.float32), *parts])
 
 
 def _likest_of_groups(copies: Sequence[Copy], apart: Integers) -> list[Copy]:

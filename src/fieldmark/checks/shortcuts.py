@@ -102,7 +102,7 @@ def _thumbnail(context: Context, rows: Rows) -> Floats:
 
 # Of how a file was made nothing belongs to the class, so a little is enough. The scenery, and the detail that makes a
 # file large, are part of the picture, and some of it goes with the class in any dataset.
-MADE, SCENERY = 0.25, 0.5
+MADE, SCENERY = 0.25, 0.6
 _RESAVE = "save all images the same way, or the classifier may learn who saved them"
 _PLACES = "take pictures of each class in the surroundings of the others, and see what `fieldmark explain` looks at"
 

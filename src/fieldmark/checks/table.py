@@ -107,7 +107,7 @@ def _classes(context: Context) -> Answer:
                 f"many answered right, that would only show more than {100 * low:.0f} %"
             )
             findings.append(Finding(sentence, numbers={"class": name, "images": images, "groups": independent}))
-    largest, smallest = int(counts.max(initial=0)), int(counts.min(initial=0))
+    largest, smallest = (int(counts.max()), int(counts.min())) if len(counts) else (0, 0)
     if len(counts) > 1 and largest >= IMBALANCE * max(smallest, 1):
         names = [dataset.classes[int(counts.argmax())], dataset.classes[int(counts.argmin())]]
         sentence = (
