@@ -86,7 +86,8 @@ def _area(length: int, side: int) -> Floats:
 
 def _reduced(pictures: Floats, side: int) -> Floats:
     factor = pictures.shape[1] // side
-    return pictures.reshape(len(pictures), side, factor, side, factor).mean(axis=(2, 4))
+    reduced = pictures.reshape(len(pictures), side, factor, side, factor).mean(axis=(2, 4))
+    return np.asarray(reduced, dtype=np.float32)
 
 
 def _windows() -> list[tuple[float, float, float]]:
@@ -156,13 +157,13 @@ def _grid(side: int) -> Floats:
 def _linear(places: Floats, side: int) -> Floats:
     # (len(places), side): linear interpolation at places from -1 to 1.
     index = np.clip((places + 1) * side / 2 - 0.5, 0, side - 1)
-    return np.clip(1 - np.abs(index[:, None] - np.arange(side)[None]), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(1 - np.abs(index[:, None] - np.arange(side)[None]), 0, 1), dtype=np.float32)
 
 
 def _normalised(pictures: Floats) -> Floats:
     flat = pictures.reshape(*pictures.shape[:2], -1)
     flat = flat - flat.mean(axis=2, keepdims=True)
-    return flat / np.maximum(np.linalg.norm(flat, axis=2, keepdims=True), 1e-3)
+    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=2, keepdims=True), 1e-3), dtype=np.float32)
 
 
 def _refine(a: Floats, b: Floats, maps: Floats, steps: int) -> Floats:
@@ -170,7 +171,7 @@ def _refine(a: Floats, b: Floats, maps: Floats, steps: int) -> Floats:
     side = a.shape[1]
     y, x = (plane.ravel() for plane in np.meshgrid(_grid(side), _grid(side), indexing="ij"))
     places = np.stack([x, y, np.ones_like(x)])
-    along_y, along_x = np.gradient(b, 2 / side, axis=(1, 2))
+    along_y, along_x = (np.asarray(slope, dtype=np.float32) for slope in np.gradient(b, 2 / side, axis=(1, 2)))
     flat = a.reshape(len(a), -1)
     for _ in range(steps):
         moved = maps @ places  # (m, 2, cells)
@@ -191,19 +192,21 @@ def _sample(planes: tuple[Floats, ...], places: Floats) -> tuple[list[Floats], F
     """The planes (m, side, side) at places (m, 2, cells) from -1 to 1, and which places lie inside, as 0 and 1."""
     side = planes[0].shape[1]
     index = (places + 1) * (side / 2) - 0.5
-    inside = (np.abs(places) <= 1).all(axis=1).astype(np.float32)
+    inside = np.asarray((np.abs(places) <= 1).all(axis=1), dtype=np.float32)
     index = np.clip(index, 0, side - 1.001)
     low = index.astype(np.intp)
     part = (index - low).astype(np.float32)
     base = np.arange(len(places))[:, None] * side * side + low[:, 1] * side + low[:, 0]
     right, down = part[:, 0], part[:, 1]
     weights = ((1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down)
+    corners = tuple(zip(weights, (0, 1, side, side + 1), strict=True))
     found = []
     for plane in planes:
         flat = plane.reshape(-1)
-        found.append(
-            sum(weight * flat[base + step] for weight, step in zip(weights, (0, 1, side, side + 1), strict=True))
-        )
+        value = np.zeros(base.shape, dtype=np.float32)
+        for weight, step in corners:
+            value += weight * flat[base + step]
+        found.append(value)
     return found, inside
 
 
@@ -230,7 +233,8 @@ def _details(flat: Floats, inside: Floats, side: int) -> Floats:
     blur = _gaussian(side)
     masked = blur @ (flat * inside).reshape(-1, side, side) @ blur.T
     weight = blur @ inside.reshape(-1, side, side) @ blur.T
-    return (flat - (masked / np.maximum(weight, 1e-3)).reshape(len(flat), -1)) * inside
+    details = (flat - (masked / np.maximum(weight, 1e-3)).reshape(len(flat), -1)) * inside
+    return np.asarray(details, dtype=np.float32)
 
 
 def _gaussian(side: int) -> Floats:

@@ -225,7 +225,7 @@ def _likest_of_groups(copies: Sequence[Copy], apart: Integers) -> list[Copy]:
 
 
 def _unit(vectors: Floats) -> Floats:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6), dtype=np.float32)
 
 
 def _small(thumbnails: npt.NDArray[np.uint8]) -> Floats:

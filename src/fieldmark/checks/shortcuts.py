@@ -75,7 +75,7 @@ def _compression(context: Context, rows: Rows) -> Floats:
 
 
 def _mean_colour(context: Context, rows: Rows) -> Floats:
-    return context.images.thumbnails()[rows].mean(axis=(1, 2), dtype=np.float32)
+    return np.asarray(context.images.thumbnails()[rows].mean(axis=(1, 2)), dtype=np.float32)
 
 
 def _border(context: Context, rows: Rows) -> Floats:
@@ -97,7 +97,7 @@ def _sides(pixels: npt.NDArray[np.uint8]) -> Floats:
 
 def _thumbnail(context: Context, rows: Rows) -> Floats:
     cells = context.images.thumbnails()[rows].reshape(len(rows), 4, 4, 4, 4, 3)
-    return cells.mean(axis=(2, 4), dtype=np.float32).reshape(len(rows), 48)
+    return np.asarray(cells.mean(axis=(2, 4)), dtype=np.float32).reshape(len(rows), 48)
 
 
 # Of how a file was made nothing belongs to the class, so a little is enough. The scenery, and the detail that makes a
@@ -198,7 +198,7 @@ def _balanced(
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         recall = float(correct[rows].mean())
-        low, high, _ = accuracy_interval(correct[rows], [groups[row] for row in rows])
+        low, high, _ = accuracy_interval(correct[rows], [groups[row] for row in rows.tolist()])
         recalls.append(recall)
         lower += (recall - low) ** 2
         upper += (high - recall) ** 2
