@@ -70,7 +70,7 @@ def deal_folds(groups: Sequence[str], labels: npt.NDArray[np.integer], count: in
     A group belongs to the class that most of its images have. The order of images does not matter.
 
     >>> deal_folds(["a", "a", "b", "c"], np.array([0, 0, 0, 1]), 2).tolist()
-    [1, 1, 0, 1]
+    [1, 1, 0, 0]
     """
     votes: dict[str, Counter[int]] = defaultdict(Counter)
     for group, label in zip(groups, labels.tolist(), strict=True):
