@@ -21,7 +21,7 @@ FLOORS = [
     {"runtime"},
     {"runs", "export", "classifier"},
     {"embedding"},
-    {"training"},
+    {"training", "checks"},
     {"report"},
     {"pipeline"},
     {"cli"},

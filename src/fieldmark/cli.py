@@ -37,6 +37,10 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 3 if any 
 Folder = Annotated[
     Path, typer.Argument(help="The directory with one sub-directory per class, or train/ and validation/.")
 ]
+Corrections = Annotated[
+    Path | None,
+    typer.Option(help="A CSV (path,label) that sets labels right; otherwise corrections.csv in the directory."),
+]
 RunOrModel = Annotated[Path, typer.Argument(help="A run folder, or its model.onnx.")]
 Validation = Annotated[Path | None, typer.Option(help="Another directory of class folders, to validate on.")]
 
@@ -135,6 +139,7 @@ def train(
     directory: Folder,
     validation: Validation = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; otherwise runs/<directory>-<n>.")] = None,
+    corrections: Corrections = None,
     cache_limit: Annotated[float, typer.Option(help="The cache may hold this much, in GB.")] = 20.0,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -151,6 +156,7 @@ def train(
         directory,
         validation=validation,
         out=out,
+        corrections=corrections,
         cache_limit_bytes=_gigabytes(cache_limit),
         progress=progress,
         on_audit=lambda found: progress.lines(text.audit_lines(found.to_json(), brief=True)),
@@ -204,6 +210,7 @@ def evaluate(
     *,
     classifier: RunOrModel,
     directory: Annotated[Path, typer.Argument(help="A directory with one sub-directory per class.")],
+    corrections: Corrections = None,
     strict: Strict = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -213,7 +220,7 @@ def evaluate(
     from fieldmark.report import text
     from fieldmark.training.progress import Progress
 
-    numbers = pipeline.evaluate(classifier, directory, progress=Progress(quiet=quiet))
+    numbers = pipeline.evaluate(classifier, directory, corrections=corrections, progress=Progress(quiet=quiet))
     _show(as_json, numbers, text.evaluation_lines(numbers))
     return PROBLEM if strict and text.unusable(numbers["problems"]) else 0
 
@@ -224,19 +231,28 @@ def audit(
     directory: Folder,
     validation: Validation = None,
     group_by: Annotated[str | None, typer.Option(help=_help("group_by"))] = None,
+    corrections: Corrections = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out what needs embeddings: near-duplicates, wrong labels.")
+    ] = False,
     strict: Strict = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> int:
-    """Say what is wrong with a dataset: bad files, copies, leaks between splits, groups. No training."""
+    """Say what is wrong with a dataset: files, copies, leaks, labels, shortcuts, image quality. No training."""
     from fieldmark import pipeline
     from fieldmark.report import text
     from fieldmark.training.progress import Progress
 
     found = pipeline.audit(
-        directory, validation=validation, group_by=group_by, progress=Progress(quiet=quiet)
+        directory,
+        validation=validation,
+        group_by=group_by,
+        corrections=corrections,
+        quick=quick,
+        progress=Progress(quiet=quiet),
     ).to_json()
-    _show(as_json, found, text.audit_lines(found))
+    _show(as_json, found, text.check_lines(found))
     return PROBLEM if strict and text.unusable(found["problems"]) else 0
 
 
@@ -247,13 +263,14 @@ def samples(
     out: Annotated[Path, typer.Option(help="The picture to write (.png or .jpg).")],
     per_class: Annotated[int, typer.Option(help="Images of each class.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Another number shows other images.")] = 0,
+    corrections: Corrections = None,
     as_json: Json = False,
 ) -> None:
     """Show random images of every class as one picture."""
     from fieldmark import pipeline
     from fieldmark.report import text
 
-    shown = pipeline.samples(directory, out, per_class=per_class, seed=seed)
+    shown = pipeline.samples(directory, out, per_class=per_class, seed=seed, corrections=corrections)
     _show(as_json, shown, text.samples_lines(shown))
 
 

@@ -22,8 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark import export, runs, storage
+from fieldmark.checks.table import run_checks
 from fieldmark.classifier import Classifier, load
-from fieldmark.errors import DatasetError, ExportError
+from fieldmark.embedding import embed, find_backbone
+from fieldmark.errors import DatasetError, ExportError, MissingExtraError
 from fieldmark.evaluation.metrics import metrics_of, overfitting
 from fieldmark.evaluation.mistakes import mistakes
 from fieldmark.evaluation.predictions import Predictions, write_csv
@@ -66,6 +68,7 @@ def train(
     out: str | Path | None = None,
     parent: str | Path = "runs",
     network: str | nn.Module = Recipe.network,
+    corrections: str | Path | None = None,
     cache_limit_bytes: int = DEFAULT_LIMIT_BYTES,
     progress: Progress | None = None,
     on_audit: Callable[[Audit], None] = lambda audit: None,
@@ -77,7 +80,9 @@ def train(
     validation split, one is made: stratified, seeded, whole groups together. The run's folder is `out`, or the
     next free `<directory>-<n>` in `parent`. `network` is a name of NETWORKS, or
     a `torch.nn.Module` that maps float32 (batch, 3, height, width), pixels / 255, to logits (batch, classes), or
-    (batch, 1) for two classes. `choices` are fields of `Recipe`. Ctrl-C keeps what was learnt as a valid run.
+    (batch, 1) for two classes. `corrections` is a table that sets labels right (see
+    `fieldmark.images.corrections`), by default the dataset's own `corrections.csv`. `choices` are fields of
+    `Recipe`. Ctrl-C keeps what was learnt as a valid run.
 
     Raises FieldmarkError (see `fieldmark.errors`) for whatever the user can mend.
 
@@ -95,7 +100,7 @@ def train(
 
     # 1) Names only: which images there are, of which class and split.
     with progress.stage("scan"):
-        dataset = scan(Path(directory), validation=Path(validation) if validation is not None else None)
+        dataset = scan(Path(directory), validation=_path(validation), corrections=_path(corrections))
         require_two_classes(dataset)
     run = runs.create(Path(directory), Path(out) if out is not None else None, parent=Path(parent))
     with _removed_if_unfinished(run):
@@ -132,32 +137,63 @@ def audit(
     *,
     validation: str | Path | None = None,
     group_by: str | None = None,
-    preprocessing: Preprocessing | None = None,
+    corrections: str | Path | None = None,
+    quick: bool = False,
     progress: Progress | None = None,
 ) -> Audit:
-    """Say what is wrong with a folder of folders of images, without any training.
+    """Ask every question of `fieldmark.checks` about a folder of folders of images, without any training.
 
-    Every file is opened and decoded once, into the cache that training uses. Raises DatasetError.
+    Every file is opened and decoded once, and embedded once, into the cache that training uses. `quick` leaves
+    out the questions that need embeddings; where the backbone has to be converted and torch is not installed,
+    they say that they were not asked. Raises DatasetError.
 
     >>> import tempfile; folder = Path(tempfile.mkdtemp())
     >>> from fieldmark.images.demo import draw_demo
     >>> draw_demo(folder / "faces")
-    >>> found = audit(folder / "faces")
+    >>> found = audit(folder / "faces", quick=True)
     >>> [problem.code for problem in found.dataset.problems], len(found.leaks)
     (['truncated'], 1)
     """
     progress = progress or Progress(quiet=True)
+    _, preprocessing = choose(Recipe.network, {})
     with progress.stage("scan"):
-        dataset = scan(Path(directory), validation=Path(validation) if validation is not None else None)
+        dataset = scan(Path(directory), validation=_path(validation), corrections=_path(corrections))
     with progress.stage("read") as step:
-        images = read(dataset, preprocessing or Preprocessing(), on_progress=step)
+        images = read(dataset, preprocessing, on_progress=step)
         images = dataclasses.replace(images, dataset=without_empty_classes(images.dataset))
     with progress.stage("audit"):
-        return audit_images(images, group_by=group_by)
+        found = audit_images(images, group_by=group_by)
+        images = dataclasses.replace(images, dataset=found.dataset)
+    embeddings, not_run, hint = None, "--quick leaves out what needs embeddings", "run it without --quick"
+    if not quick:
+        embeddings, not_run, hint = _embeddings(images, preprocessing, progress)
+    with progress.stage("check"):
+        return run_checks(images, found, embeddings, not_run=not_run, hint=hint)
+
+
+def _embeddings(
+    images: Images, preprocessing: Preprocessing, progress: Progress
+) -> tuple[npt.NDArray[np.float32] | None, str, str]:
+    """The embeddings of all images; or None, why there are none, and what to do."""
+    try:
+        with progress.stage("prepare the backbone"):
+            backbone = find_backbone(preprocessing)
+    except MissingExtraError as error:
+        return None, str(error), error.hint
+    with progress.stage("embed") as step:
+        return embed(images, backbone, on_progress=step), "", ""
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return Path(path) if path is not None else None
 
 
 def evaluate(
-    classifier: Classifier | str | Path, directory: str | Path, *, progress: Progress | None = None
+    classifier: Classifier | str | Path,
+    directory: str | Path,
+    *,
+    corrections: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a classifier on a folder of class folders, matched by name; one split of metrics.json, and mistakes.
 
@@ -172,7 +208,7 @@ def evaluate(
             f"{root}: holds the splits {', '.join(split for split, _ in splits)}; expected class folders",
             hint=f"evaluate one of them, such as {splits[-1][1]}",
         )
-    dataset = scan(root, classes=classifier.classes)
+    dataset = scan(root, classes=classifier.classes, corrections=_path(corrections))
     if not len(dataset):
         raise DatasetError(
             f"{root}: no folder here is named after a class of the classifier ({', '.join(classifier.classes)})",
@@ -292,6 +328,7 @@ def _write_run(
             "seed": recipe.seed,
             "classes": list(found.dataset.classes),
             "dataset_fingerprint": found.dataset.fingerprint,
+            "corrections": [correction.to_json() for correction in found.dataset.corrections],
             "model_sha256": weights,
             "versions": _versions(),
             "hardware": {**_hardware(), **learnt.hardware},
@@ -327,12 +364,19 @@ def _removed_if_unfinished(run: Run) -> Iterator[None]:
         raise
 
 
-def samples(directory: str | Path, out: str | Path, *, per_class: int = 8, seed: int = 0) -> dict[str, Any]:
+def samples(
+    directory: str | Path,
+    out: str | Path,
+    *,
+    per_class: int = 8,
+    seed: int = 0,
+    corrections: str | Path | None = None,
+) -> dict[str, Any]:
     """Write random images of every class as one picture; return what it shows, with the files that could not be.
 
     Raises DatasetError for the directory, OutputError for the place or a suffix that is no picture's.
     """
-    dataset = scan(Path(directory))
+    dataset = scan(Path(directory), corrections=_path(corrections))
     by_class = {
         name: [dataset.file(int(row)) for row in np.flatnonzero(dataset.labels == label)]
         for label, name in enumerate(dataset.classes)

@@ -1,15 +1,21 @@
-"""Audit: what is wrong with a dataset before any training: bad files, copies, leaks between splits, groups."""
+"""Audit: what is wrong with a dataset before any training: bad files, copies, leaks between splits, groups.
+
+What needs no more than names, hashes and thumbnails, so that every training does it. `fieldmark.checks` asks further.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections import defaultdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fieldmark.images.dataset import SPLITS, Dataset
 from fieldmark.images.duplicates import distance, exact_duplicates
+from fieldmark.images.findings import CheckResult
 from fieldmark.images.groups import Groups, find_groups
 from fieldmark.images.read import Images
 
@@ -39,6 +45,9 @@ class Audit:
     duplicates: tuple[tuple[str, ...], ...]
     leaks: tuple[Leak, ...]
     remarks: tuple[str, ...]  # sentences for people, such as a class that validation lacks
+    checks: tuple[CheckResult, ...] = ()  # of fieldmark.checks, where they were run
+    suspected_labels: tuple[dict[str, Any], ...] = ()  # the most suspicious first
+    near_duplicates: tuple[dict[str, Any], ...] = ()  # the most alike first
 
     def to_json(self) -> dict[str, Any]:
         """The object of `fieldmark audit --json`."""
@@ -52,7 +61,10 @@ class Audit:
             "duplicates": [list(paths) for paths in self.duplicates],
             "leaks": [leak.to_json() for leak in self.leaks],
             "groups": {"rule": self.groups.rule, "count": self.groups.count, "meaning": self.groups.meaning},
-            "suspected_labels": [],
+            "suspected_labels": [dict(row) for row in self.suspected_labels],
+            "near_duplicates": [dict(pair) for pair in self.near_duplicates],
+            "corrections": [correction.to_json() for correction in dataset.corrections],
+            "checks": [check.to_json() for check in self.checks],
             "remarks": list(self.remarks),
             "fingerprint": dataset.fingerprint,
         }
@@ -62,10 +74,14 @@ def audit_images(images: Images, *, group_by: str | None = None) -> Audit:
     """Audit a dataset that has been read. Raises DatasetError for a `group_by` that is no regular expression."""
     dataset = images.dataset
     thumbnails = images.thumbnails()
-    labels = [dataset.classes[label] for label in dataset.labels]
+    # By folder, as given: a corrected image stays with its sequence.
+    given = {correction.path: correction.given for correction in dataset.corrections}
+    labels = [
+        given.get(path, dataset.classes[label]) for path, label in zip(dataset.paths, dataset.labels, strict=True)
+    ]
     groups = find_groups(dataset.paths, dataset.hashes, labels, thumbnails, group_by=group_by)
     dataset = dataset.replace(groups=groups.names)
-    copies = exact_duplicates(dataset.hashes)
+    copies = exact_duplicates(_contents(images, thumbnails))
     return Audit(
         dataset=dataset,
         groups=groups,
@@ -73,6 +89,21 @@ def audit_images(images: Images, *, group_by: str | None = None) -> Audit:
         leaks=find_leaks(dataset, thumbnails),
         remarks=tuple(_remarks(dataset, copies)),
     )
+
+
+def _contents(images: Images, thumbnails: npt.NDArray[np.uint8]) -> list[str]:
+    """A name for what each image shows: equal for the same pixels in another format or with other metadata."""
+    dataset = images.dataset
+    # Pixels are read only of images that equal another one in all that is at hand.
+    keys = [(cells.tobytes(), size) for cells, size in zip(thumbnails, dataset.sizes, strict=True)]
+    different: dict[Any, set[str]] = defaultdict(set)
+    for key, content in zip(keys, dataset.hashes, strict=True):
+        different[key].add(content)
+    contents = list(dataset.hashes)
+    for row, key in enumerate(keys):
+        if len(different[key]) > 1:
+            contents[row] = hashlib.sha256(images.pixels([row]).tobytes()).hexdigest()
+    return contents
 
 
 def find_leaks(dataset: Dataset, thumbnails: Any) -> tuple[Leak, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark import storage
+from fieldmark.images.corrections import Correction
 from fieldmark.images.problems import Problem
 from fieldmark.storage import guard
 
@@ -41,6 +42,7 @@ class Dataset:
     hashes: tuple[str, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
     formats: tuple[str, ...] = ()
+    corrections: tuple[Correction, ...] = ()  # labels that a table set right, and images it left out
 
     def __len__(self) -> int:
         return len(self.paths)

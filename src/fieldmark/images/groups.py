@@ -68,6 +68,7 @@ class Groups:
     names: tuple[str, ...]  # one an image; images of one group share it
     count: int  # different names
     sequences: int  # groups of two or more images that the file names make
+    by_name: tuple[str | None, ...] = ()  # one an image: the group that its name says, before copies are joined
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def find_groups(
         names=tuple(joined),
         count=len(set(joined)),
         sequences=len(_sequences(names)),
+        by_name=tuple(names),
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.errors import DatasetError
+from fieldmark.images import corrections as tables
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.formats import FORMATS
 from fieldmark.images.problems import Problem
@@ -49,6 +50,7 @@ class _Found:
 
     images: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     problems: list[Problem] = dataclasses.field(default_factory=list)
+    tables: frozenset[Path] = frozenset()  # of corrections, which are no stray files
 
     def problem(self, path: str, code: str, detail: str) -> None:
         self.problems.append(Problem(printable(path), code, detail))
@@ -83,17 +85,25 @@ def printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def scan(root: Path, *, validation: Path | None = None, classes: tuple[str, ...] | None = None) -> Dataset:
+def scan(
+    root: Path,
+    *,
+    validation: Path | None = None,
+    classes: tuple[str, ...] | None = None,
+    corrections: Path | None = None,
+) -> Dataset:
     """List the images below `root` with their classes, and with their splits where folders say so.
 
     `classes` fixes the class names and their order (a classifier's own); otherwise the training images' folders
     do. Images of other classes become problem rows: classes are matched by name, never by position. Links to
-    files and folders are followed, each folder once.
+    files and folders are followed, each folder once. `corrections` is a table that sets labels right, otherwise
+    `corrections.csv` in `root` (and in `validation`) where it exists; see `fieldmark.images.corrections`.
 
-    Raises DatasetError where `root` is missing, is a file, or holds no image below a class folder.
+    Raises DatasetError where `root` is missing, is a file, or holds no image below a class folder, and for a
+    table that names a path or a class that is not there.
     """
     _require_folder(root)
-    found = _Found()
+    found = _Found(tables=_possible_tables(root, validation, corrections))
     splits = split_folders(root)
     if validation is not None:
         _require_folder(validation)
@@ -108,7 +118,9 @@ def scan(root: Path, *, validation: Path | None = None, classes: tuple[str, ...]
     if validation is not None:
         _walk(root, validation, "validation", found, set())
     _require_images(root, found)
-    return _dataset(root, found, classes)
+    corrected = _correct(root, validation, corrections, found, classes)
+    _require_images(root, found)
+    return _dataset(root, found, classes).replace(corrections=corrected)
 
 
 def split_folders(root: Path) -> list[tuple[str, Path]]:
@@ -152,6 +164,7 @@ def _walk(root: Path, top: Path, split: str, found: _Found, elsewhere: set[tuple
     """Add all images below `top`, class by class; iterative, since folders may nest deeper than Python's stack."""
     stack = [(top, "")]
     seen = {_identity(top)}
+    table_names = {table.name for table in found.tables}
     while stack:
         folder, name = stack.pop()
         try:
@@ -171,6 +184,8 @@ def _walk(root: Path, top: Path, split: str, found: _Found, elsewhere: set[tuple
             if identity is not None and identity not in seen:
                 seen.add(identity)
                 inner.append((Path(entry.path), f"{name}/{entry.name}" if name else entry.name))
+            elif entry.name in table_names and Path(entry.path) in found.tables:
+                continue
             elif kind == "file" and name:
                 images += 1
                 found.images.append((prefix + entry.name, name, split))
@@ -285,9 +300,32 @@ def _looks_like_image(name: str) -> bool:
 def _report_beside(root: Path, splits: set[Path], found: _Found, elsewhere: set[tuple[int, int]]) -> None:
     for entry in _entries(root):
         kind = _kind(entry)
-        if Path(entry.path) not in splits and _identity(Path(entry.path)) not in elsewhere:
+        if Path(entry.path) not in splits | found.tables and _identity(Path(entry.path)) not in elsewhere:
             code = {"folder": "beside_splits", "file": "loose_file"}.get(kind, kind)
             found.problem(entry.name, code, _DETAILS[code])
+
+
+def _possible_tables(root: Path, validation: Path | None, chosen: Path | None) -> frozenset[Path]:
+    folders = [folder for folder in (root, validation) if folder is not None]
+    named = {chosen} if chosen is not None else set()
+    return frozenset({folder / tables.FILE_NAME for folder in folders} | named)
+
+
+def _correct(
+    root: Path, validation: Path | None, chosen: Path | None, found: _Found, classes: tuple[str, ...] | None
+) -> tuple[tables.Correction, ...]:
+    """Set the labels of the images found right; what was corrected."""
+    names = {name for _, name, _ in found.images} | set(classes or ())
+    # A path is below the folder that its table corrects: one chosen belongs to the root, as the root's own does.
+    below = [(tables.find_table(root, chosen), root)]
+    below += [(tables.find_table(validation, None), validation)] if validation is not None else []
+    corrected: list[tables.Correction] = []
+    for table, folder in below:
+        if table is not None:
+            labels = {_below(root, folder / path): label for path, label in tables.read_table(table).items()}
+            found.images, changed = tables.apply(table, labels, found.images, names)
+            corrected += changed
+    return tuple(corrected)
 
 
 def _require_folder(root: Path) -> None:

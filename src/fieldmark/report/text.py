@@ -53,6 +53,39 @@ def audit_lines(found: dict[str, Any], *, brief: bool = False) -> list[str]:
     return lines
 
 
+def check_lines(found: dict[str, Any]) -> list[str]:
+    """What all checks answered: problems first, then what is only worth knowing, then what was not asked."""
+    lines = audit_lines({**found, "problems": [], "duplicates": [], "leaks": []})
+    if found["corrections"]:
+        changes = [f"{clean(row['path'])}: {clean(row['from'])} → {clean(row['to'])}" for row in found["corrections"]]
+        lines += _listed("corrected by the table of corrections", changes)
+    for check in sorted(found["checks"], key=_urgency):
+        lines += ["", *_check_lines(check)]
+    return lines
+
+
+def _urgency(check: dict[str, Any]) -> int:
+    if check["status"] == "not run":
+        return 3
+    weights = {finding["weight"] for finding in check["findings"]}
+    return 0 if "problem" in weights else 1 if weights else 2
+
+
+def _check_lines(check: dict[str, Any]) -> list[str]:
+    if check["status"] == "not run":
+        hint = f" ({clean(check['hint'])})" if check["hint"] else ""
+        return [check["question"], f"  not run: {clean(check['reason'])}{hint}"]
+    lines = [check["question"], f"  {clean(check['answer'])}"]
+    for finding in check["findings"][:SHOWN]:
+        lines.append(f"  - {clean(finding['sentence'])}")
+        shown = [clean(path) for path in finding["paths"][:SHOWN]]
+        more = len(finding["paths"]) - len(shown)
+        if shown:
+            lines.append("      " + ", ".join(shown) + (f", … and {more} more" if more else ""))
+    more = len(check["findings"]) - SHOWN
+    return [*lines, f"  … and {more} more; --json has them all"] if more > 0 else lines
+
+
 def _problem_lines(problems: Sequence[dict[str, str]], shown: int) -> list[str]:
     lines = []
     for code, count in Counter(problem["code"] for problem in problems).most_common():

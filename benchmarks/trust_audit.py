@@ -1,0 +1,249 @@
+"""How much of what is wrong with a dataset does the audit find, and whom does it accuse without reason?
+
+    python benchmarks/trust_audit.py            # some ten minutes; writes results/trust_audit.json
+    python benchmarks/trust_audit.py --small    # a minute, to see that it runs
+
+Faults are planted in copies of the shared datasets; what is found is compared with what was planted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+
+import fieldmark
+from fieldmark.checks.labels import suspects
+from fieldmark.embedding import embed, find_backbone
+from fieldmark.images.audit import audit_images
+from fieldmark.images.read import read
+from fieldmark.images.scan import scan
+from fieldmark.networks.table import spec
+from fieldmark.preprocessing import Preprocessing
+from hardware import hardware, shared_data, write_results
+
+SMALL = "--small" in sys.argv
+EDITS = 140 if SMALL else 1000
+SEEDS = range(1 if SMALL else 5)
+SETS = {"horses-or-humans": "horses-or-humans/train", "rice-leaf": "rice-leaf/train", "happy-or-sad": "happy-or-sad"}
+
+
+def cropped(image: Image.Image, share: float, chance: random.Random) -> Image.Image:
+    width, height = round(image.width * share), round(image.height * share)
+    left, top = chance.randint(0, image.width - width), chance.randint(0, image.height - height)
+    return image.crop((left, top, left + width, top + height))
+
+
+def watermarked(image: Image.Image, chance: random.Random) -> Image.Image:
+    layer = Image.new("RGBA", image.size, (0, 0, 0, 0))
+    draw = ImageDraw.Draw(layer)
+    place = chance.uniform(0, 0.3) * image.width, chance.uniform(0.1, 0.8) * image.height
+    draw.text(place, "SAMPLE", fill=(255, 255, 255, 160), font=ImageFont.load_default(max(12, image.width // 7)))
+    draw.line((0, image.height, image.width, 0), fill=(255, 255, 255, 120), width=max(2, image.width // 60))
+    return Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB")
+
+
+Edit = Callable[[Image.Image, random.Random], Image.Image]
+KINDS: dict[str, Edit] = {
+    "re-encoded": lambda image, chance: image,  # at a quality of 40-75, see `plant_edits`
+    "halved": lambda image, chance: image.resize((image.width // 2, image.height // 2)),
+    "cropped 10 %": lambda image, chance: cropped(image, 0.9, chance),
+    "cropped 20 %": lambda image, chance: cropped(image, 0.8, chance),
+    "brightened": lambda image, chance: ImageEnhance.Brightness(image).enhance(chance.uniform(1.2, 1.4)),
+    "darkened": lambda image, chance: ImageEnhance.Brightness(image).enhance(chance.uniform(0.6, 0.8)),
+    "mirrored": lambda image, chance: ImageOps.mirror(image),
+    "stretched": lambda image, chance: image.resize((round(image.width * 1.3), image.height)),
+    "rotated": lambda image, chance: image.rotate(chance.choice((-1, 1)) * chance.uniform(2, 6), Image.BICUBIC),
+    "bordered": lambda image, chance: ImageOps.expand(
+        image, round(image.width * 0.06), chance.choice(("white", "black"))
+    ),
+    "watermarked": watermarked,
+    "blurred": lambda image, chance: image.filter(ImageFilter.GaussianBlur(image.width / 300 * chance.uniform(1.5, 3))),
+    "greyscale": lambda image, chance: image.convert("L"),
+    "quarter turn": lambda image, chance: image.transpose(chance.choice((Image.ROTATE_90, Image.ROTATE_270))),
+}
+MILD = ("re-encoded", "halved", "brightened", "darkened")
+
+
+def plant_edits(source: Path, target: Path, count: int) -> dict[str, tuple[str, str]]:
+    """Copy a dataset and add edited copies under names of their own; {name: (kind, path of the original)}."""
+    chance = random.Random(0)
+    shutil.copytree(source, target)
+    originals = sorted(path for path in target.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
+    planted = {}
+    for number in range(count):
+        kind = list(KINDS)[number % len(KINDS)]
+        original = chance.choice(originals)
+        letters = "".join(chance.choice("bcdfghklmnprstvw") for _ in range(12))  # no number: no sequence by name
+        with Image.open(original) as image:
+            edited = KINDS[kind](ImageOps.exif_transpose(image).convert("RGB"), chance).convert("RGB")
+        file = io.BytesIO()
+        edited.save(file, "JPEG", quality=chance.randint(40, 75) if kind == "re-encoded" else 90)
+        path = original.parent / f"{letters}.jpg"
+        path.write_bytes(file.getvalue())
+        planted[path.relative_to(target).as_posix()] = (kind, original.relative_to(target).as_posix())
+    return planted
+
+
+def near_duplicates(folder: Path) -> dict[str, Any]:
+    """Recall by kind, and pairs claimed between images of different scenes."""
+    rows = {}
+    for name, place in SETS.items():
+        target = folder / name
+        planted = plant_edits(shared_data() / place, target, EDITS // len(SETS))
+        found = fieldmark.audit(target)
+        group = dict(zip(found.dataset.paths, found.dataset.groups, strict=True))
+        original = {path: source for path, (_, source) in planted.items()}
+        scene = {path: group[original.get(path, path)] for path in found.dataset.paths}
+        hits = dict.fromkeys(planted, False)
+        false = []
+        for paths in (*[pair["paths"] for pair in found.near_duplicates], *found.duplicates):
+            if len({scene[path] for path in paths}) > 1:
+                false.append(paths)
+                continue
+            for path in paths:
+                hits[path] = True
+        kinds = {kind: [hits[path] for path in planted if planted[path][0] == kind] for kind in KINDS}
+        rows[name] = {
+            "images": len(found.dataset),
+            "planted": len(planted),
+            "recall": {kind: round(float(np.mean(each)), 4) for kind, each in kinds.items()},
+            "recall_mild": round(float(np.mean([hit for kind in MILD for hit in kinds[kind]])), 4),
+            "recall_all": round(float(np.mean(list(hits.values()))), 4),
+            "false_pairs": len(false),
+            "examples_of_false_pairs": [list(paths) for paths in false[:5]],
+        }
+    return rows
+
+
+def wrong_labels() -> dict[str, Any]:
+    """The share of 5 % planted labels within the first 10 % of the list, over seeds."""
+    network = spec("efficientnet-lite0")
+    preprocessing = Preprocessing(width=224, height=224, mean=network.mean, deviation=network.deviation)
+    rows = {}
+    for name, place in SETS.items():
+        images = read(scan(shared_data() / place), preprocessing)
+        dataset = audit_images(images).dataset
+        embeddings = embed(images, find_backbone(preprocessing))
+        shares = []
+        for seed in SEEDS:
+            chance = np.random.default_rng(seed)
+            wrong = chance.choice(len(dataset), round(0.05 * len(dataset)), replace=False)
+            labels = dataset.labels.copy()
+            labels[wrong] = (labels[wrong] + chance.integers(1, len(dataset.classes), len(wrong))) % len(
+                dataset.classes
+            )
+            ranked = suspects(embeddings, labels, dataset.groups, len(dataset.classes))
+            first = {suspect.row for suspect in ranked[: round(0.1 * len(dataset))]}
+            shares.append(len(first & set(wrong.tolist())) / len(wrong))
+        untouched = len(suspects(embeddings, dataset.labels, dataset.groups, len(dataset.classes)))
+        rows[name] = {
+            "images": len(dataset),
+            "planted": len(wrong),
+            "found_in_first_tenth": round(statistics.mean(shares), 4),
+            "least": round(min(shares), 4),
+            "seeds": len(shares),
+            "suspected_without_planting": untouched,
+        }
+    return rows
+
+
+def shortcuts(folder: Path) -> dict[str, Any]:
+    """The verdict of every probe: as it is, with a class saved at another quality, with a border on one class."""
+
+    def resaved(path: Path) -> None:
+        with Image.open(path) as image:
+            image.convert("RGB").save(path, "JPEG", quality=60)
+
+    def bordered(path: Path) -> None:
+        with Image.open(path) as image:
+            framed = ImageOps.expand(image.convert("RGB").crop((4, 4, image.width - 4, image.height - 4)), 4, "red")
+        framed.save(path, "JPEG", quality=90)
+
+    rows = {}
+    for name in ("horses-or-humans", "rice-leaf"):
+        changes: dict[str, Callable[[Path], None]] = {
+            "as it is": lambda path: None,
+            "quality": resaved,
+            "border": bordered,
+        }
+        for what, change in changes.items():
+            target = folder / f"{name}-{what.replace(' ', '-')}"
+            shutil.copytree(shared_data() / SETS[name], target)
+            for path in sorted(min(entry for entry in target.iterdir() if entry.is_dir()).rglob("*.jpg")):
+                change(path)
+            found = fieldmark.audit(target, quick=True).to_json()["checks"]
+            (numbers,) = [check["numbers"] for check in found if check["name"] == "shortcuts"]
+            rows[f"{name}, {what}"] = numbers["probes"]
+
+    return rows
+
+
+def leaks(folder: Path) -> dict[str, Any]:
+    """The sequences of horses-or-humans, and the leaks of a random split."""
+    source = shared_data() / SETS["horses-or-humans"]
+    groups = fieldmark.audit(source, quick=True)
+    names = {
+        (path.split("/")[0], group) for path, group in zip(groups.dataset.paths, groups.dataset.groups, strict=True)
+    }
+    chance = random.Random(0)
+    for path in sorted(source.rglob("*.jpg")):
+        target = folder / "random" / ("validation" if chance.random() < 0.2 else "train") / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    found = fieldmark.audit(folder / "random", quick=True)
+    outside = int((found.dataset.splits == "validation").sum())
+    return {
+        "sequences": {name: sum(label == name for label, _ in names) for name in groups.dataset.classes},
+        "random_split": {"validation": outside, "leaks": len(found.leaks)},
+    }
+
+
+def times() -> dict[str, Any]:
+    """Seconds of an audit of 1,283 images with an empty cache, and again."""
+    rows: dict[str, Any] = {}
+    before = os.environ.get("FIELDMARK_CACHE_DIR")
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["FIELDMARK_CACHE_DIR"] = cache
+        for name in ("cold", "cached"):
+            start = time.perf_counter()
+            rows["images"] = len(fieldmark.audit(shared_data() / "horses-or-humans").dataset)
+            rows[name] = round(time.perf_counter() - start, 2)
+    if before is None:
+        del os.environ["FIELDMARK_CACHE_DIR"]
+    else:
+        os.environ["FIELDMARK_CACHE_DIR"] = before
+    return rows
+
+
+def main() -> None:
+    """Run all and write results/trust_audit.json."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        results = {
+            "seconds": times(),
+            "leaks": leaks(folder),
+            "near_duplicates": near_duplicates(folder),
+            "wrong_labels": wrong_labels(),
+            "shortcuts": shortcuts(folder),
+        }
+    for question, rows in results.items():
+        print(f"\n{question}")
+        for row, numbers in rows.items():
+            print(f"  {row}: {numbers}")
+    write_results("trust_audit", {"hardware": hardware(), **results})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Shortcuts: can the class be told from what should not matter, such as the size of the files or a border?
+
+Each probe is a small classifier that sees nothing but one such thing, judged on whole groups of images that it was
+not fitted to. It is reported only where its interval stays above chance, after having asked as often as there are
+probes, and where it goes enough of the way from chance to certainty to matter.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark.checks.context import Context, Floats, Rows, deal_folds, groups_of_classes
+from fieldmark.evaluation.metrics import accuracy_interval
+from fieldmark.images.compression import compression
+from fieldmark.images.findings import Finding
+from fieldmark.images.threads import ordered_map
+
+Model = Literal["tree", "linear"]
+LEAST_GROUPS = 3  # of a class; with fewer, nothing about it is known when one is left out
+MOST_IMAGES = 20_000  # looked at, evenly spread
+LEAF = 5  # images in a leaf of a tree: one odd file makes no rule
+BORDER = 0.02  # of a side
+
+
+class Probe(NamedTuple):
+    """One thing that should not matter."""
+
+    thing: str  # the class can be told from ...
+    features: Callable[[Context, Rows], Floats]  # (rows, d)
+    model: Model
+    enough: float  # share of the way from chance to certainty above which it is a shortcut
+    meaning: str  # what to do about it
+
+
+def _file_size(context: Context, rows: Rows) -> Floats:
+    sizes = [max(_bytes(context, int(row)), 1) for row in rows]
+    pixels = [math.prod(context.dataset.sizes[row]) for row in rows]
+    return np.log(np.array([(size, size / count) for size, count in zip(sizes, pixels, strict=True)], dtype=np.float32))
+
+
+def _bytes(context: Context, row: int) -> int:
+    try:
+        return context.dataset.file(row).stat().st_size
+    except OSError:  # removed since it was read
+        return 1
+
+
+def _dimensions(context: Context, rows: Rows) -> Floats:
+    sides = np.log(np.array([context.dataset.sizes[row] for row in rows], dtype=np.float32))
+    return np.column_stack([sides, sides[:, 0] - sides[:, 1]])
+
+
+def _format(context: Context, rows: Rows) -> Floats:
+    names = sorted(set(context.dataset.formats))
+    return np.array([[context.dataset.formats[row] == name for name in names] for row in rows], dtype=np.float32)
+
+
+def _compression(context: Context, rows: Rows) -> Floats:
+    found = ordered_map(lambda row: compression(context.dataset.file(int(row))), rows)
+    return np.array(
+        [
+            (math.log(one.luma_step), math.log(one.chroma_step), one.colour_cells, one.progressive)
+            if one is not None and min(one.luma_step, one.chroma_step) > 0
+            else (-1.0, -1.0, -1.0, -1.0)  # not a JPEG
+            for one in found
+        ],
+        dtype=np.float32,
+    )
+
+
+def _mean_colour(context: Context, rows: Rows) -> Floats:
+    return np.asarray(context.images.thumbnails()[rows].mean(axis=(1, 2)), dtype=np.float32)
+
+
+def _border(context: Context, rows: Rows) -> Floats:
+    parts = [np.zeros((0, 16), dtype=np.float32)]
+    for start in range(0, len(rows), 64):
+        pixels = context.images.pixels(rows[start : start + 64])
+        parts.append(_sides(pixels if pixels.shape[3] == 3 else np.repeat(pixels, 3, axis=3)))
+    return np.concatenate(parts)
+
+
+def _sides(pixels: npt.NDArray[np.uint8]) -> Floats:
+    # the mean colour of each side's outermost strip, and how much it varies
+    wide = max(1, round(BORDER * min(pixels.shape[1:3])))
+    strips = (pixels[:, :wide], pixels[:, -wide:], pixels[:, :, :wide], pixels[:, :, -wide:])
+    means = [strip.mean(axis=(1, 2), dtype=np.float32) for strip in strips]
+    spreads = [strip.std(axis=(1, 2), dtype=np.float32).mean(axis=1, keepdims=True) for strip in strips]
+    return np.concatenate(means + spreads, axis=1)
+
+
+def _thumbnail(context: Context, rows: Rows) -> Floats:
+    cells = context.images.thumbnails()[rows].reshape(len(rows), 4, 4, 4, 4, 3)
+    return np.asarray(cells.mean(axis=(2, 4)), dtype=np.float32).reshape(len(rows), 48)
+
+
+# Of how a file was made nothing belongs to the class, so a little is enough. The scenery, and the detail that makes a
+# file large, are part of the picture, and some of it goes with the class in any dataset.
+MADE, SCENERY = 0.25, 0.6
+_RESAVE = "save all images the same way, or the classifier may learn who saved them"
+_PLACES = "take pictures of each class in the surroundings of the others, and see what `fieldmark explain` looks at"
+
+PROBES: dict[str, Probe] = {
+    "file size": Probe("the size of the files", _file_size, "tree", SCENERY, _RESAVE),
+    "dimensions": Probe("the width and height of the images", _dimensions, "tree", MADE, _RESAVE),
+    "format": Probe("the file format", _format, "tree", MADE, _RESAVE),
+    "compression": Probe("how strongly the JPEG files are compressed", _compression, "tree", MADE, _RESAVE),
+    "mean colour": Probe("the mean colour alone", _mean_colour, "linear", SCENERY, _PLACES),
+    "border": Probe("the outermost border alone", _border, "linear", SCENERY, _PLACES),
+    "thumbnail": Probe("a blurred thumbnail of 4 × 4 cells alone", _thumbnail, "linear", SCENERY, _PLACES),
+}
+A_LITTLE = 0.1  # of the way from chance: less is not worth a word
+
+
+def check_shortcuts(context: Context) -> tuple[list[Finding], str, dict[str, Any]]:
+    """The findings of the check for shortcuts, its answer, and the numbers of every probe."""
+    dataset, rows = context.dataset, context.training()
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_IMAGES)).astype(int)] if len(rows) else rows
+    every_group = context.groups()
+    counts = groups_of_classes([every_group[row] for row in rows], dataset.labels[rows], len(dataset.classes))
+    rows = rows[(counts >= LEAST_GROUPS)[dataset.labels[rows]]] if len(rows) else rows
+    classes = int((counts >= LEAST_GROUPS).sum())
+    if classes < 2:
+        return [], f"Cannot be told: fewer than two classes have images of {LEAST_GROUPS} groups.", {}
+    groups, labels = [every_group[row] for row in rows], dataset.labels[rows]
+    probes = {name: probe(features, labels, groups, PROBES[name]) for name, features in _features(context, rows)}
+    findings = [finding for name, numbers in probes.items() if (finding := _finding(name, numbers))]
+    findings.sort(key=lambda finding: (finding.weight == "note", -finding.numbers["accuracy"]))
+    return findings, _answer(findings), {"classes": classes, "images": len(rows), "probes": probes}
+
+
+def probe(features: Floats, labels: npt.NDArray[np.integer], groups: Sequence[str], entry: Probe) -> dict[str, Any]:
+    """Return how well the class can be told from `features` (n, d): balanced accuracy on groups left out.
+
+    {"accuracy", "interval" (95 %), "chance", "n", "groups", "verdict"}; the verdict is "shortcut", "some" or "none".
+    """
+    known = np.unique(labels)
+    chance = 1 / len(known)
+    if np.ptp(features, axis=0).max(initial=0) > 1e-6:
+        predicted = _predict(features, labels, deal_folds(groups, labels), entry.model)
+        accuracy, low, high = _balanced(predicted == labels, labels, groups)
+    else:  # all images are alike in this
+        accuracy, low, high = chance, chance, chance
+    # The interval is of one probe; so many were asked that one may lie outside by chance (Bonferroni).
+    once, all_of_them = (statistics.NormalDist().inv_cdf(1 - 0.025 / asked) for asked in (1, len(PROBES)))
+    least = accuracy - (accuracy - low) * all_of_them / once
+    told = (accuracy - chance) / (1 - chance) if least > chance else 0.0
+    return {
+        "accuracy": round(accuracy, 4),
+        "interval": [round(low, 4), round(high, 4)],
+        "chance": round(chance, 4),
+        "n": len(labels),
+        "groups": len(set(groups)),
+        "verdict": "shortcut" if told >= entry.enough else "some" if told >= A_LITTLE else "none",
+    }
+
+
+def _features(context: Context, rows: Rows) -> list[tuple[str, Floats]]:
+    return [(name, entry.features(context, rows)) for name, entry in PROBES.items()]
+
+
+def _predict(features: Floats, labels: npt.NDArray[np.integer], folds: Rows, model: Model) -> npt.NDArray[np.integer]:
+    from threadpoolctl import threadpool_limits
+
+    predicted = np.full(len(labels), -1, dtype=np.int64)
+    with threadpool_limits(1):
+        for fold in np.unique(folds):
+            inside, outside = folds != fold, folds == fold
+            if len(np.unique(labels[inside])) < 2:
+                continue
+            mean, deviation = features[inside].mean(axis=0), np.maximum(features[inside].std(axis=0), 1e-6)
+            fitted = _model(model).fit((features[inside] - mean) / deviation, labels[inside])
+            predicted[outside] = fitted.predict((features[outside] - mean) / deviation)
+    return predicted
+
+
+def _model(model: Model) -> Any:
+    if model == "tree":
+        from sklearn.tree import DecisionTreeClassifier
+
+        return DecisionTreeClassifier(max_depth=4, min_samples_leaf=LEAF, class_weight="balanced", random_state=0)
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
+
+
+def _balanced(
+    correct: npt.NDArray[np.bool_], labels: npt.NDArray[np.integer], groups: Sequence[str]
+) -> tuple[float, float, float]:
+    """The mean recall of the classes with its interval, put together from theirs (Zou & Donner 2008)."""
+    recalls, lower, upper = [], 0.0, 0.0
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        recall = float(correct[rows].mean())
+        low, high, _ = accuracy_interval(correct[rows], [groups[row] for row in rows.tolist()])
+        recalls.append(recall)
+        lower += (recall - low) ** 2
+        upper += (high - recall) ** 2
+    mean = sum(recalls) / len(recalls)
+    return mean, mean - math.sqrt(lower) / len(recalls), mean + math.sqrt(upper) / len(recalls)
+
+
+def _finding(name: str, numbers: dict[str, Any]) -> Finding | None:
+    entry, verdict = PROBES[name], numbers["verdict"]
+    if verdict == "none":
+        return None
+    low, high = (100 * bound for bound in numbers["interval"])
+    measured = (
+        f"{100 * numbers['accuracy']:.0f} % right (95 % interval {low:.0f}–{high:.0f} %), "
+        f"by chance {100 * numbers['chance']:.0f} %"
+    )
+    if verdict == "shortcut":
+        return Finding(
+            f"the class can be told from {entry.thing}: {measured}; {entry.meaning}",
+            weight="problem",
+            numbers={"probe": name, **numbers},
+        )
+    return Finding(
+        f"part of {entry.thing} goes with the class: {measured}",
+        weight="note",
+        numbers={"probe": name, **numbers},
+    )
+
+
+def _answer(findings: Sequence[Finding]) -> str:
+    shortcuts = [finding.numbers["probe"] for finding in findings if finding.weight == "problem"]
+    if shortcuts:
+        return f"Yes, from {', '.join(shortcuts)}: a classifier may learn that instead of what you mean."
+    if findings:
+        return "To some degree, as in most datasets; no more than that."
+    return "No: none of these tells the classes apart."

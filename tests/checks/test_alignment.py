@@ -1,0 +1,77 @@
+"""Alignment: copies are recognised however they were changed, other pictures are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from fieldmark.checks.alignment import planes, similarity
+
+SIDE = 112
+
+
+def scene(seed: int) -> Image.Image:
+    """A picture with detail at all scales, like a photograph: noise of several sizes, summed."""
+    random = np.random.default_rng(seed)
+    total = np.zeros((SIDE, SIDE, 3))
+    for cells in (3, 7, 14, 28, 56):
+        small = random.normal(0, cells**-0.5, (cells, cells, 3)).astype(np.float32)
+        layers = [Image.fromarray(small[:, :, c]).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for c in range(3)]
+        total += np.stack([np.asarray(layer) for layer in layers], axis=2)
+    return Image.fromarray(np.clip(128 + 90 * total, 0, 255).astype(np.uint8))
+
+
+def watermark(image: Image.Image) -> Image.Image:
+    mask = Image.new("L", image.size)
+    for top in range(30, 80, 24):
+        mask.paste(120, (10, top, 100, top + 2))
+    return Image.composite(Image.new("RGB", image.size, "white"), image, mask)
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "halved": lambda image: image.resize((SIDE // 2, SIDE // 2)),
+    "cropped by 10 %": lambda image: image.crop((0, 11, 101, SIDE)),
+    "cropped by 20 %": lambda image: image.crop((11, 0, 101, 90)),
+    "framed": lambda image: ImageOps.expand(image, 8, "white"),
+    "brightened": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
+    "mirrored": ImageOps.mirror,
+    "turned by a quarter": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "turned a little": lambda image: image.rotate(4, Image.Resampling.BICUBIC),
+    "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(1)),
+    "grey": lambda image: image.convert("L").convert("RGB"),
+    "written on": watermark,
+}
+
+
+def pictures(*images: Image.Image) -> np.ndarray:
+    return planes(np.stack([np.asarray(image.resize((SIDE, SIDE))) for image in images]))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_copy_is_recognised(change: str) -> None:
+    originals = [scene(seed) for seed in range(3)]
+    both = pictures(*originals, *[CHANGES[change](image) for image in originals])
+    found = similarity(both, np.array([[row, row + 3] for row in range(3)]))
+    assert found.min() > 0.75, found
+
+
+def test_other_scenes_are_not() -> None:
+    all_of_them = pictures(*[scene(seed) for seed in range(10, 22)])
+    pairs = np.array([(i, j) for i in range(12) for j in range(i)])
+    assert similarity(all_of_them, pairs).max() < 0.6
+
+
+def test_planes_are_area_means_of_any_size() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (1, 112, 168, 1), dtype=np.uint8)
+    want = image[0, :, :, 0].reshape(56, 2, 56, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(planes(image)[0], want, rtol=1e-5)
+    assert planes(np.full((2, 20, 30, 3), 9, np.uint8)).max() == pytest.approx(9, rel=1e-3)
+
+
+def test_blank_pictures_and_no_pairs() -> None:
+    blank = planes(np.full((2, 60, 60, 3), 255, np.uint8))
+    assert np.isfinite(similarity(blank, np.array([[0, 1]]))).all()
+    assert similarity(blank, np.zeros((0, 2), dtype=np.intp)).shape == (0,)

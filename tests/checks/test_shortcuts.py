@@ -1,0 +1,47 @@
+"""Shortcuts: planted ones are reported, chance is not, and few groups prove nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fieldmark.checks.shortcuts import PROBES, probe
+
+GROUPS = [f"g{number // 2}" for number in range(120)]
+LABELS = np.repeat([0, 1], 60)
+
+
+def verdict(features: np.ndarray, name: str = "mean colour", labels=LABELS, groups=GROUPS) -> str:
+    return probe(features.astype(np.float32), labels, groups, PROBES[name])["verdict"]
+
+
+def test_a_planted_difference_is_a_shortcut() -> None:
+    noise = np.random.default_rng(0).normal(size=(120, 3))
+    assert verdict(noise + 3 * LABELS[:, None]) == "shortcut"
+    assert verdict(np.round(noise[:, :1]) + 5 * LABELS[:, None], "compression") == "shortcut"
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_chance_is_not_accused(name: str) -> None:
+    for seed in range(5):
+        noise = np.random.default_rng(seed).normal(size=(120, 4))
+        assert verdict(noise, name) == "none"
+
+
+def test_what_all_images_share_tells_nothing() -> None:
+    found = probe(np.ones((120, 2), np.float32), LABELS, GROUPS, PROBES["format"])
+    assert (found["accuracy"], found["verdict"]) == (0.5, "none")
+
+
+def test_a_difference_between_few_groups_is_no_proof() -> None:
+    groups = [f"g{number // 20}" for number in range(120)]
+    place = np.repeat(np.random.default_rng(0).normal(size=6), 20)
+    assert verdict(place[:, None] + 0.01 * np.random.default_rng(1).normal(size=(120, 1)), groups=groups) != "shortcut"
+
+
+def test_an_uneven_share_of_the_classes_is_no_finding() -> None:
+    labels = (np.arange(120) >= 108).astype(int)
+    noise = np.random.default_rng(0).normal(size=(120, 3))
+    found = probe(noise.astype(np.float32), labels, GROUPS, PROBES["mean colour"])
+    assert found["chance"] == 0.5
+    assert found["verdict"] == "none"
