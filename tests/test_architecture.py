@@ -20,9 +20,10 @@ FLOORS = [
     {"images", "networks", "evaluation"},
     {"runs", "export", "classifier"},
     {"embedding"},
-    {"training"},
+    {"training", "explanation"},
     {"report"},
     {"pipeline"},
+    {"comparing", "sweeping"},
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -56,7 +56,7 @@ class TestTrain:
         folder = Path(result["run"])
         assert {path.name for path in folder.iterdir()} == {
             *("model.onnx", "recipe.json", "dataset.csv", "history.csv", "predictions.csv", "metrics.json"),
-            *("report.html", "report_files", "checkpoints", "run.json", "audit.json"),
+            *("report.html", "report_files", "checkpoints", "run.json", "audit.json", "mistakes.json"),
         }
         assert result["seconds"]["total"] > 0
         metrics = json.loads((folder / "metrics.json").read_text())

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fieldmark.classifier import Classifier, Prediction, load
+    from fieldmark.comparing import compare
     from fieldmark.errors import FieldmarkError
+    from fieldmark.explanation.explain import explain
     from fieldmark.images.batches import flow_from_directory
     from fieldmark.pipeline import audit, evaluate, train
     from fieldmark.preprocessing import Preprocessing
     from fieldmark.recipe import Recipe
     from fieldmark.runs import Run
+    from fieldmark.sweeping import sweep
 
 __version__ = "0.1.0"
 
@@ -32,9 +35,12 @@ __all__ = [
     "Recipe",
     "Run",
     "audit",
+    "compare",
     "evaluate",
+    "explain",
     "flow_from_directory",
     "load",
+    "sweep",
     "train",
 ]
 
@@ -46,9 +52,12 @@ _HOMES = {
     "Recipe": "fieldmark.recipe",
     "Run": "fieldmark.runs",
     "audit": "fieldmark.pipeline",
+    "compare": "fieldmark.comparing",
     "evaluate": "fieldmark.pipeline",
+    "explain": "fieldmark.explanation.explain",
     "flow_from_directory": "fieldmark.images.batches",
     "load": "fieldmark.classifier",
+    "sweep": "fieldmark.sweeping",
     "train": "fieldmark.pipeline",
 }
 

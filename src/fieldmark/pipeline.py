@@ -23,15 +23,19 @@ import numpy.typing as npt
 
 from fieldmark import export, runs, storage
 from fieldmark.classifier import Classifier, load
+from fieldmark.embedding import embed, find_backbone
 from fieldmark.errors import DatasetError, ExportError
+from fieldmark.evaluation.kinds import analyse_mistakes
 from fieldmark.evaluation.metrics import overfitting, split_metrics
 from fieldmark.evaluation.mistakes import mistakes
 from fieldmark.evaluation.predictions import Predictions, write_csv
+from fieldmark.explanation.vocabulary import imagenet_vocabulary
 from fieldmark.images.audit import Audit, audit_images
 from fieldmark.images.cache import DEFAULT_LIMIT_BYTES, cache_folder, limit_cache
 from fieldmark.images.dataset import SPLITS, Dataset
 from fieldmark.images.dataset import write_csv as write_dataset
 from fieldmark.images.read import Images, read
+from fieldmark.images.read import Progress as OnProgress
 from fieldmark.images.samples import sample_grid
 from fieldmark.images.scan import (
     printable,
@@ -42,13 +46,13 @@ from fieldmark.images.scan import (
     without_empty_classes,
 )
 from fieldmark.images.split import choose_validation
-from fieldmark.networks.table import spec
+from fieldmark.networks.table import NETWORKS, spec
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
 from fieldmark.report.render import render_report
 from fieldmark.runs import Run
 from fieldmark.training.choices import choose
-from fieldmark.training.learn import Learnt, file_answers, learn_from_scratch, learn_head
+from fieldmark.training.learn import CHUNK, Learnt, file_answers, learn_from_scratch, learn_head
 from fieldmark.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -119,6 +123,9 @@ def train(
         with progress.stage("evaluate") as step:
             predictions = _predictions(images.dataset, learnt.answers(run.model, step))
             _write_results(run, predictions, audit, recipe)
+        # 7) The mistakes: their nearest training images, their kinds, and what to photograph next.
+        with progress.stage("mistakes") as step:
+            storage.write_json(run.folder / "mistakes.json", run_mistakes(run, images, predictions, recipe, step))
         seconds = {**progress.seconds, "total": time.perf_counter() - started}
         _write_run(run, audit, recipe, learnt, weights=weights, seconds=seconds)
         with progress.stage("report"):
@@ -166,18 +173,7 @@ def evaluate(
     progress = progress or Progress(quiet=True)
     if not isinstance(classifier, Classifier):
         classifier = load(classifier)
-    root = Path(directory)
-    if splits := split_folders(root):
-        raise DatasetError(
-            f"{root}: holds the splits {', '.join(split for split, _ in splits)}; expected class folders",
-            hint=f"evaluate one of them, such as {splits[-1][1]}",
-        )
-    dataset = scan(root, classes=classifier.classes)
-    if not len(dataset):
-        raise DatasetError(
-            f"{root}: no folder here is named after a class of the classifier ({', '.join(classifier.classes)})",
-            hint="name each folder exactly as its class was named in training",
-        )
+    dataset = scan_labelled(Path(directory), classifier.classes)
     with progress.stage("read") as step:
         images = read(dataset, classifier.preprocessing, on_progress=step)
     found = audit_images(images)
@@ -187,6 +183,25 @@ def evaluate(
     problems = [problem.to_json() for problem in found.dataset.problems]
     remarks = list(found.remarks)
     return {**numbers, "mistakes": mistakes(predictions), "problems": problems, "remarks": remarks}
+
+
+def scan_labelled(root: Path, classes: tuple[str, ...]) -> Dataset:
+    """The images of a folder of class folders, matched by name to the classes of a classifier.
+
+    Raises DatasetError where no folder bears the name of a class, or the folder holds splits itself.
+    """
+    if splits := split_folders(root):
+        raise DatasetError(
+            f"{root}: holds the splits {', '.join(split for split, _ in splits)}; expected class folders",
+            hint=f"name one of them, such as {splits[-1][1]}",
+        )
+    dataset = scan(root, classes=classes)
+    if not len(dataset):
+        raise DatasetError(
+            f"{root}: no folder here is named after a class of the classifier ({', '.join(classes)})",
+            hint="name each folder exactly as its class was named in training",
+        )
+    return dataset
 
 
 def _way_to_learn(own: nn.Module | None, recipe: Recipe) -> Callable[..., Learnt]:
@@ -271,6 +286,26 @@ def _write_results(run: Run, predictions: Predictions, found: Audit, recipe: Rec
     storage.write_json(run.folder / "audit.json", found.to_json())
     write_csv(run.folder / "predictions.csv", predictions)
     storage.write_json(run.folder / "metrics.json", metrics)
+
+
+def run_mistakes(
+    run: Run, images: Images, predictions: Predictions, recipe: Recipe, step: OnProgress
+) -> dict[str, Any]:
+    """The content of mistakes.json: on validation, or on test where there is none."""
+    split = next((name for name in ("validation", "test") if name in predictions.splits), "validation")
+    part = predictions.select(split)
+    embeddings, vocabulary = None, None
+    # The embeddings of a network from scratch cost a second pass over all images: only where there are mistakes.
+    if np.any((part.labels >= 0) & ~part.correct):
+        classifier = load(run.model)
+        pretrained = recipe.network in NETWORKS and NETWORKS[recipe.network].pretrained
+        if pretrained:
+            embeddings = embed(images, find_backbone(classifier.preprocessing), on_progress=step)
+            vocabulary = imagenet_vocabulary()
+        elif "embedding" in {output.name for output in classifier.session.get_outputs()}:
+            chunks = np.array_split(np.arange(len(images.dataset)), -(-len(images.dataset) // CHUNK))
+            embeddings = np.concatenate([classifier.embeddings(images.pixels(rows)) for rows in chunks])
+    return analyse_mistakes(predictions, embeddings, split=split, vocabulary=vocabulary)
 
 
 def _write_run(

@@ -19,6 +19,7 @@ FILES = (
     "history.csv",
     "predictions.csv",
     "metrics.json",
+    "mistakes.json",
     "audit.json",
     "report.html",
     "report_files",

@@ -1,0 +1,262 @@
+"""Kinds of mistakes: which wrong answers are alike, how many such images training had, what to photograph next.
+
+All from arrays: the embeddings of the images (what the last layer sees), compared by the cosine of their angle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark.evaluation.mistakes import mistakes, most_confused
+from fieldmark.evaluation.predictions import Predictions
+
+Embeddings = npt.NDArray[np.float32]
+
+NEAREST = 3  # training images named with each mistake
+# The clustering holds the similarity of every two mistakes: 2,000 take 32 MB. More join the nearest kind.
+CLUSTERED = 2_000
+ROWS = 512  # whose similarities to all training images are held at a time
+WORDS = 3  # named for a kind
+SURPLUS = 0.05  # of an ImageNet class's mean probability over the training images, from which it is named
+FEW = 5  # similar training images
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """A layer that knows words: its logits are `weights` @ embedding + `bias`."""
+
+    names: tuple[str, ...]  # of the classes
+    weights: npt.NDArray[np.float32]  # (classes, d)
+    bias: npt.NDArray[np.float32]  # (classes,)
+
+    def probabilities(self, embeddings: Embeddings) -> npt.NDArray[np.float32]:
+        """Probabilities float32 (n, classes) of embeddings (n, d)."""
+        logits = embeddings @ self.weights.T + self.bias
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def analyse_mistakes(
+    predictions: Predictions,
+    embeddings: Embeddings | None,
+    *,
+    split: str,
+    vocabulary: Vocabulary | None = None,
+) -> dict[str, Any]:
+    """Return the content of `mistakes.json`: the mistakes of one split, their nearest training images, and their kinds.
+
+    `predictions` holds the images of all splits; `embeddings` (n, d) belong to its rows, None where the network has
+    none. A kind is a cluster of misclassified images of one class that look alike to the network (average linkage on
+    the cosine), cut at `similarity`: how alike a training image and the nearest one of another group typically are.
+
+    {"split", "n", "wrong", "similarity", "confused": pairs, "mistakes": [{"path", "label", "predicted", "probability",
+    "probabilities", "nearest": [{"path", "label", "similarity"}], "kind", "words"}], "kinds": [{"kind", "label",
+    "images", "lost" (accuracy, 0-1), "similar_in_training", "of_them_label", "taken_for", "paths", "words",
+    "advice"}], "remarks"}; kinds come in the order of what to photograph next: the most accuracy lost first, and of
+    equals the one that training has fewest of.
+
+    >>> predictions = Predictions(
+    ...     paths=("a", "b", "c"), labels=np.array([0, 1, 1], np.int32), splits=("train", "train", "test"),
+    ...     probabilities=np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], np.float32),
+    ...     groups=("a", "b", "c"), classes=("cat", "dog"))
+    >>> found = analyse_mistakes(predictions, np.array([[1, 0], [0, 1], [1, 0.1]], np.float32), split="test")
+    >>> [(kind["label"], kind["images"], kind["lost"]) for kind in found["kinds"]]
+    [('dog', 1, 1.0)]
+    >>> found["mistakes"][0]["nearest"][0]["path"]
+    'a'
+    """
+    part = predictions.select(split)
+    known = int((part.labels >= 0).sum())
+    row_of = {path: row for row, path in enumerate(predictions.paths) if predictions.splits[row] == split}
+    listed = mistakes(part)
+    rows = [row_of[row["path"]] for row in listed]
+    for mistake, row in zip(listed, rows, strict=True):
+        shares = predictions.probabilities[row].tolist()
+        mistake |= {"probabilities": dict(zip(predictions.classes, shares, strict=True))}
+    result: dict[str, Any] = {"split": split, "n": known, "wrong": len(listed), "similarity": None}
+    result |= {"confused": most_confused(part), "mistakes": listed, "kinds": [], "remarks": []}
+    if not listed:
+        what = "no mistakes" if known else "no images with a known class"
+        return result | {"remarks": [f"{split}: {what} to learn from"]}
+    train = [row for row, name in enumerate(predictions.splits) if name == "train" and predictions.labels[row] >= 0]
+    if embeddings is None or not train:
+        why = "the network shows no embedding" if embeddings is None else "no training images are known"
+        return result | {"remarks": [f"{why}, so the mistakes are not grouped into kinds"]}
+    return result | _with_kinds(predictions, _unit(embeddings), embeddings, listed, rows, train, known, vocabulary)
+
+
+def _with_kinds(
+    predictions: Predictions,
+    unit: Embeddings,
+    embeddings: Embeddings,
+    listed: list[dict[str, Any]],
+    rows: list[int],
+    train: list[int],
+    known: int,
+    vocabulary: Vocabulary | None,
+) -> dict[str, Any]:
+    similarity = typical_similarity(unit[train], [predictions.groups[row] for row in train])
+    labels = predictions.labels[rows]
+    kind_of = _clustered(unit[rows], labels, similarity)
+    words = _Words(vocabulary, embeddings, train, predictions.labels)
+    kinds = []
+    close = np.zeros(len(train), dtype=bool)
+    for number in range(int(kind_of.max()) + 1):
+        members = np.flatnonzero(kind_of == number)
+        close[:] = False
+        for member in members:
+            to_training = unit[train] @ unit[rows[member]]
+            close |= to_training >= similarity
+            listed[member] |= {"nearest": _nearest(predictions, to_training, train), "kind": number}
+            listed[member] |= {"words": words.of([rows[member]], int(labels[member]))}
+        of_label = int((close & (predictions.labels[train] == labels[members[0]])).sum())
+        name = predictions.classes[labels[members[0]]]
+        kind = {
+            "kind": number,
+            "label": name,
+            "images": len(members),
+            "lost": len(members) / known,
+            "similar_in_training": int(close.sum()),
+            "of_them_label": of_label,
+            "taken_for": _counted([listed[member]["predicted"] for member in members]),
+            "paths": [listed[member]["path"] for member in members],
+            "words": words.of([rows[member] for member in members], int(labels[members[0]])),
+        }
+        kinds.append(kind | {"advice": _advice(kind)})
+    kinds.sort(key=lambda kind: (-kind["images"], kind["of_them_label"], kind["kind"]))
+    # The numbers follow the ranking, so that "kind 1" is what to photograph first
+    rank = {kind["kind"]: place for place, kind in enumerate(kinds, start=1)}
+    for row in (*listed, *kinds):
+        row["kind"] = rank[row["kind"]]
+    return {"similarity": similarity, "kinds": kinds}
+
+
+def typical_similarity(unit: Embeddings, groups: Sequence[str], *, at_most: int = 2_000) -> float:
+    """Return the median cosine of an image and the nearest one of another group, unit vectors (n, d).
+
+    Of more than `at_most` images, so many evenly spread ones are asked. Without another group it is .9: alike.
+    """
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    group = np.array([numbers[each] for each in groups])
+    asked = np.unique(np.linspace(0, len(unit) - 1, min(len(unit), at_most)).round().astype(int))
+    nearest = []
+    for start in range(0, len(asked), ROWS):
+        some = asked[start : start + ROWS]
+        cosines = unit[some] @ unit.T
+        cosines[group[some][:, None] == group[None, :]] = -np.inf
+        nearest.append(cosines.max(axis=1))
+    found = np.concatenate(nearest)
+    found = found[np.isfinite(found)]
+    return float(np.median(found)) if len(found) else 0.9
+
+
+def _unit(embeddings: Embeddings) -> Embeddings:
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return np.asarray(embeddings / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+
+
+def _clustered(unit: Embeddings, labels: npt.NDArray[np.int32], similarity: float) -> npt.NDArray[np.int64]:
+    """The number of each mistake's kind, from 0; every kind has one label, because that is what to photograph."""
+    kinds = np.zeros(len(unit), dtype=np.int64)
+    number = 0
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        kinds[rows] = number + _clustered_of_label(unit[rows], similarity)
+        number = int(kinds[rows].max()) + 1
+    return kinds
+
+
+def _clustered_of_label(unit: Embeddings, similarity: float) -> npt.NDArray[np.int64]:
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    first = unit[:CLUSTERED]
+    if len(first) == 1:
+        return np.zeros(1, dtype=np.int64)
+    distances = np.clip(1 - first.astype(np.float64) @ first.T.astype(np.float64), 0, None)
+    np.fill_diagonal(distances, 0)
+    joined = linkage(squareform(distances, checks=False), method="average")
+    kinds = fcluster(joined, t=max(0.0, 1 - similarity), criterion="distance").astype(np.int64) - 1
+    if len(unit) == len(first):
+        return np.asarray(kinds)
+    centres = np.stack([first[kinds == kind].mean(axis=0) for kind in range(kinds.max() + 1)])
+    return np.concatenate([kinds, (unit[CLUSTERED:] @ centres.T).argmax(axis=1)])
+
+
+def _nearest(predictions: Predictions, cosines: npt.NDArray[np.float32], train: list[int]) -> list[dict[str, Any]]:
+    best = np.argsort(-cosines, kind="stable")[:NEAREST]
+    return [
+        {
+            "path": predictions.paths[train[place]],
+            "label": predictions.classes[predictions.labels[train[place]]],
+            "similarity": float(cosines[place]),
+        }
+        for place in best.tolist()
+    ]
+
+
+class _Words:
+    """Owner of what a vocabulary sees in the training images of each class, computed once a class."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary | None,
+        embeddings: Embeddings,
+        train: list[int],
+        labels: npt.NDArray[np.int32],
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._embeddings = embeddings
+        self._train = np.array(train)
+        self._labels = labels
+        self._usual: dict[int, npt.NDArray[np.float64]] = {}
+
+    def of(self, rows: list[int], label: int) -> list[str]:
+        """The words for what these images show more of than the training images of their class."""
+        if self._vocabulary is None:
+            return []
+        surplus = self._mean(rows) - self._usual_of(label)
+        best = np.argsort(-surplus, kind="stable")[:WORDS]
+        return [self._vocabulary.names[word] for word in best.tolist() if surplus[word] >= SURPLUS]
+
+    def _usual_of(self, label: int) -> npt.NDArray[np.float64]:
+        if label not in self._usual:
+            self._usual[label] = self._mean(self._train[self._labels[self._train] == label].tolist())
+        return self._usual[label]
+
+    def _mean(self, rows: list[int]) -> npt.NDArray[np.float64]:
+        if self._vocabulary is None or not rows:
+            return np.zeros(len(self._vocabulary.names) if self._vocabulary else 0)
+        total = np.zeros(len(self._vocabulary.names))
+        for start in range(0, len(rows), ROWS):
+            total += self._vocabulary.probabilities(self._embeddings[rows[start : start + ROWS]]).sum(axis=0)
+        return np.asarray(total / len(rows))
+
+
+def _counted(names: list[str]) -> dict[str, int]:
+    return {name: names.count(name) for name in sorted(set(names), key=lambda name: (-names.count(name), name))}
+
+
+def _advice(kind: dict[str, Any]) -> str:
+    """What to do about a kind, in one sentence."""
+    images = f"{kind['images']} image{'s' if kind['images'] > 1 else ''} of {kind['label']}"
+    like = f" that look like {', '.join(kind['words'])}" if kind["words"] else ""
+    wrong = " or ".join(kind["taken_for"])
+    had, of_label = kind["similar_in_training"], kind["of_them_label"]
+    if of_label < FEW:
+        only = f"training has {of_label} similar images of {kind['label']}" if of_label else "training has none like it"
+        return f"{images}{like} taken for {wrong}; {only}: photograph more like these"
+    if of_label < had / 2:
+        return (
+            f"{images}{like} taken for {wrong}; of {had} similar training images only {of_label} are {kind['label']}: "
+            "photograph more like these, and look whether the others are labelled rightly"
+        )
+    return (
+        f"{images}{like} taken for {wrong}; training has {of_label} similar images of {kind['label']}: look whether "
+        "these are labelled rightly, or need more detail (a larger image size)"
+    )
