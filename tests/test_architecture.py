@@ -109,6 +109,16 @@ def test_predict_imports_neither_torch_nor_sklearn(trained: Path, faces: Path) -
     assert loaded & {"torch", "sklearn", "scipy", "onnx", "rich", "jinja2"} == set()
 
 
+def test_explain_and_compare_do_not_import_torch(trained: Path, faces: Path, tmp_path: Path) -> None:
+    image = next((faces / "train" / "sad").glob("*.png"))
+    explained = loaded_modules(
+        ["-m", "fieldmark", "explain", str(trained), str(image), "--out", str(tmp_path / "seen")]
+    )
+    assert "onnx" in explained
+    assert "torch" not in explained
+    assert "torch" not in loaded_modules(["-m", "fieldmark", "compare", str(trained), str(trained)])
+
+
 def unsafe_lines(path: Path) -> list[str]:
     """What unpickles, runs text as code, asserts or prints: none of it belongs into the package."""
     found = []

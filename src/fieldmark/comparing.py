@@ -1,6 +1,6 @@
 """Comparing: two classifiers on the same images, from what their runs stored or on a folder of labelled images.
 
-    fieldmark compare runs/photos-1 runs/photos-2 [DIR]
+fieldmark compare runs/photos-1 runs/photos-2 [DIR]
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def _keys(answers: Answers, split: str, shared: tuple[str, ...]) -> dict[tuple[s
     copies: Counter[str] = Counter()
     keys = {}
     predictions = answers.predictions
-    for row, path in sorted(enumerate(predictions.paths), key=lambda item: item[1]):
+    for row in sorted(range(len(predictions)), key=lambda row: predictions.paths[row]):
         label = predictions.labels[row]
         if predictions.splits[row] != split or label < 0 or predictions.classes[label] not in shared:
             continue

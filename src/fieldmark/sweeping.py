@@ -124,8 +124,8 @@ def plan_sweep(choices: Mapping[str, Any], *, seeds: int, folder: Path) -> list[
             raise RecipeError(f"{option(name)}: one value at a time", hint="--seeds 3 trains with three seeds")
     first_seed = fixed.pop("seed", 0)
     plan = []
-    for values in itertools.product(*varied.values()):
-        chosen = dict(zip(varied, values, strict=True))
+    for combination in itertools.product(*varied.values()):
+        chosen = dict(zip(varied, combination, strict=True))
         several = {name: value for name, value in chosen.items() if len(varied[name]) > 1}
         for seed in range(first_seed, first_seed + seeds):
             own = {**fixed, **chosen, "seed": seed}
@@ -167,7 +167,9 @@ def _remove_unfinished(folder: Path) -> None:
     """Remove what an interrupted training left, and nothing else."""
     if not folder.exists():
         return
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in runs.FILES) if folder.is_dir() else ["?"]
+    foreign = (
+        sorted(path.name for path in folder.iterdir() if path.name not in runs.FILES) if folder.is_dir() else ["?"]
+    )
     # A file that was being written when the process was killed: storage's own temporary name
     foreign = [name for name in foreign if not (name.startswith(".") and name.endswith(".tmp"))]
     if foreign:
@@ -265,7 +267,9 @@ def _images(by_choice: Mapping[str, Sequence[tuple[Planned, Predictions]]]) -> l
     images = []
     for path, per_choice in right.items():
         # With a split of its own, each seed holds out other images
-        shares = {choice: statistics.fmean(per_choice[choice]) if choice in per_choice else None for choice in by_choice}
+        shares = {
+            choice: statistics.fmean(per_choice[choice]) if choice in per_choice else None for choice in by_choice
+        }
         told = [share for share in shares.values() if share is not None]
         spread = max(told) - min(told)
         images.append({"path": path, "label": labels[path], "right": shares, "spread": spread, "differs": spread > 0})

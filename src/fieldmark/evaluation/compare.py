@@ -106,9 +106,7 @@ def _correlation(first: Correct, second: Correct, groups: Sequence[str]) -> floa
     """Correlation (-1 to 1) of both classifiers' surplus of right answers, group by group; 0 where one has no error."""
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     index = np.array([numbers[group] for group in groups])
-    surplus = [
-        np.bincount(index, weights=right - right.mean(), minlength=len(numbers)) for right in (first, second)
-    ]
+    surplus = [np.bincount(index, weights=right - right.mean(), minlength=len(numbers)) for right in (first, second)]
     size = math.sqrt(float((surplus[0] ** 2).sum() * (surplus[1] ** 2).sum()))
     # With few groups a correlation is not known well, and a small one would promise too short an interval
     return float((surplus[0] * surplus[1]).sum()) / size if size else 0.0

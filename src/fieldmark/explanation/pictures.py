@@ -55,8 +55,11 @@ def picture(pixels: Pixels) -> Image.Image:
 
 
 def overlay(pixels: Pixels, places: npt.NDArray[np.floating], caption: str) -> Image.Image:
-    """Lay what speaks for (orange) and against (purple) over the image, as opaque as it is strong."""
-    below = picture(pixels)
+    """Lay what speaks for (orange) and against (purple) over the image, as opaque as it is strong.
+
+    The image below is pale and grey, so that every colour is the overlay's.
+    """
+    below = picture(pixels).convert("L").point(lambda value: 80 + 0.68 * value).convert("RGB")
     strongest = float(np.abs(places).max(initial=0.0)) or 1.0
     scaled = Image.fromarray((places / strongest).astype(np.float32)).resize(below.size, Image.Resampling.BILINEAR)
     signed = np.asarray(scaled, dtype=np.float64)
