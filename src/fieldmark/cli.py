@@ -62,10 +62,8 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
         raise typer.BadParameter(f"{text}: expected whole numbers between commas, such as 16,32,64") from None
 
 
-def _several(field: dataclasses.Field[Any], text: str | None) -> Any:
-    """The values of one option of a sweep: a list between commas (channels: between slashes), or the default."""
-    if text is None:
-        return field.default
+def _several(field: dataclasses.Field[Any]) -> Callable[[str | None], Any]:
+    """A reader for one option of a sweep: a list between commas (channels: between slashes), or the default."""
     read: dict[str, Callable[[str], Any]] = {
         "int": int,
         "float": float,
@@ -73,13 +71,21 @@ def _several(field: dataclasses.Field[Any], text: str | None) -> Any:
         "tuple[int, ...]": _numbers,
     }
     kind = str(field.type).removesuffix(" | None")
-    # A regular expression may hold commas itself
-    parts = [text] if field.name == "group_by" else text.split("/" if field.name == "channels" else ",")
-    try:
-        values = [read.get(kind, str)(part.strip()) for part in parts]
-    except ValueError:
-        raise typer.BadParameter(f"{option(field.name)} {text}: expected {kind} between commas") from None
-    return values if len(values) > 1 else values[0]
+    separator = "/" if field.name == "channels" else ","
+
+    def values(text: str | None) -> Any:
+        if text is None:
+            return field.default
+        # A regular expression may hold commas itself
+        parts = [text] if field.name == "group_by" else text.split(separator)
+        try:
+            found = [read.get(kind, str)(part.strip()) for part in parts]
+        except ValueError:
+            wanted = "yes or no" if kind == "bool" else f"values ({kind})"
+            raise typer.BadParameter(f"{option(field.name)} {text}: expected {wanted} between commas") from None
+        return found if len(found) > 1 else found[0]
+
+    return values
 
 
 def _yes_or_no(text: str) -> bool:
@@ -95,7 +101,7 @@ def _sweep_parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
         option(field.name),
         help=_help(field.name),
         metavar="TEXT" if field.name == "group_by" else "N" if field.name == "seed" else several,
-        callback=functools.partial(_several, field),
+        callback=_several(field),
     )
     annotation = Annotated[str | None, declared]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

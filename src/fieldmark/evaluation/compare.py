@@ -45,7 +45,7 @@ def compare_predictions(first: Predictions, second: Predictions) -> dict[str, An
     right_a, right_b = _right(first), _right(second)
     lost, won = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
     groups = first.groups
-    remarks = [f"{left_out} images bear another label on the other side, or none, and are left out"] if left_out else []
+    remarks = [f"left out, because the two disagree on the label or lack it: {left_out}"] if left_out else []
     grouped = len(set(groups)) < len(groups)
     if grouped and lost + won:
         remarks.append(
