@@ -45,6 +45,11 @@ class Run:
         return self._json("metrics.json")
 
     @property
+    def recipe(self) -> dict[str, Any]:
+        """The content of recipe.json: the fields of `fieldmark.recipe.Recipe`."""
+        return self._json("recipe.json")
+
+    @property
     def info(self) -> dict[str, Any]:
         """The content of run.json: versions, hardware, seed, fingerprint, seconds of each stage."""
         return self._json("run.json")

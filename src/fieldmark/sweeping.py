@@ -11,7 +11,6 @@ import csv
 import dataclasses
 import io
 import itertools
-import json
 import re
 import shutil
 import statistics
@@ -132,8 +131,8 @@ def plan_sweep(choices: Mapping[str, Any], *, seeds: int, folder: Path) -> list[
             network = own.pop("network", Recipe.network)
             recipe, preprocessing = choose(network, own)
             words = ", ".join(f"{name} {_shown(value)}" for name, value in several.items()) or "as given"
-            parts = [f"{name}-{_shown(value)}" for name, value in several.items()] + [f"seed-{seed}"]
-            place = folder / re.sub(r"[^\w.-]+", "-", "_".join(parts).replace("image_size", "image-size"))
+            parts = [f"{option(name)[2:]}-{_shown(value)}" for name, value in several.items()] + [f"seed-{seed}"]
+            place = folder / re.sub(r"[^\w.-]+", "-", "_".join(parts))
             plan.append(Planned(words, {"network": network, **own}, recipe, preprocessing, place))
     if len({each.folder for each in plan}) < len(plan):
         raise RecipeError("a value is named twice", hint="name every value once")
@@ -151,7 +150,7 @@ def _finished(planned: Planned, fingerprint: str) -> bool:
         return False
     run = Run(planned.folder)
     info = run.info
-    recipe = Recipe.from_json(json.loads((planned.folder / "recipe.json").read_text("utf-8")))
+    recipe = Recipe.from_json(run.recipe)
     if info.get("interrupted"):
         return False
     if recipe != planned.recipe or info.get("dataset_fingerprint") != fingerprint:

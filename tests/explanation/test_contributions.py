@@ -67,7 +67,7 @@ def test_dense_layers_are_followed_back_exactly(tmp_path: Path) -> None:
 
 def test_what_cannot_be_followed_is_said(tmp_path: Path) -> None:
     network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveMaxPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2)
+        torch.nn.Conv2d(3, 4, 3), torch.nn.MaxPool2d(30), torch.nn.Flatten(), torch.nn.Linear(4, 2)
     )
     graph, _ = opened(network, tmp_path, 2)
     found = contributions(graph, graph.run(PIXELS), towards=0, against=1)

@@ -21,6 +21,7 @@ NEAREST = 3  # training images named with each mistake
 # The clustering holds the similarity of every two mistakes: 2,000 take 32 MB. More join the nearest kind.
 CLUSTERED = 2_000
 ROWS = 512  # whose similarities to all training images are held at a time
+REACHED = 0.95  # of the training images have another one that is alike
 WORDS = 3  # named for a kind
 SURPLUS = 0.05  # of an ImageNet class's mean probability over the training images, from which it is named
 FEW = 5  # similar training images
@@ -52,7 +53,7 @@ def analyse_mistakes(
 
     `predictions` holds the images of all splits; `embeddings` (n, d) belong to its rows, None where the network has
     none. A kind is a cluster of misclassified images of one class that look alike to the network (average linkage on
-    the cosine), cut at `similarity`: how alike a training image and the nearest one of another group typically are.
+    the cosine), cut at `similarity`: 95 of 100 training images have one of another group that is at least so alike.
 
     {"split", "n", "wrong", "similarity", "confused": pairs, "mistakes": [{"path", "label", "predicted", "probability",
     "probabilities", "nearest": [{"path", "label", "similarity"}], "kind", "words"}], "kinds": [{"kind", "label",
@@ -137,7 +138,7 @@ def _with_kinds(
 
 
 def typical_similarity(unit: Embeddings, groups: Sequence[str], *, at_most: int = 2_000) -> float:
-    """Return the median cosine of an image and the nearest one of another group, unit vectors (n, d).
+    """Return the cosine that 95 of 100 images reach with some image of another group, for unit vectors (n, d).
 
     Of more than `at_most` images, so many evenly spread ones are asked. Without another group it is .9: alike.
     """
@@ -152,7 +153,7 @@ def typical_similarity(unit: Embeddings, groups: Sequence[str], *, at_most: int 
         nearest.append(cosines.max(axis=1))
     found = np.concatenate(nearest)
     found = found[np.isfinite(found)]
-    return float(np.median(found)) if len(found) else 0.9
+    return float(np.quantile(found, 1 - REACHED)) if len(found) else 0.9
 
 
 def _unit(embeddings: Embeddings) -> Embeddings:
