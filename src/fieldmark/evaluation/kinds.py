@@ -88,53 +88,106 @@ def analyse_mistakes(
     if embeddings is None or not train:
         why = "the network shows no embedding" if embeddings is None else "no training images are known"
         return result | {"remarks": [f"{why}, so the mistakes are not grouped into kinds"]}
-    return result | _with_kinds(predictions, _unit(embeddings), embeddings, listed, rows, train, known, vocabulary)
+    training = _Training.of(predictions, embeddings, train, vocabulary)
+    kinds = _kinds(training, embeddings[rows], predictions.labels[rows], listed)
+    for kind in kinds:
+        kind |= {"lost": kind["images"] / known, "advice": _advice(kind)}
+    return result | {"similarity": training.similarity, "kinds": kinds}
 
 
-def _with_kinds(
-    predictions: Predictions,
-    unit: Embeddings,
-    embeddings: Embeddings,
-    listed: list[dict[str, Any]],
-    rows: list[int],
-    train: list[int],
-    known: int,
-    vocabulary: Vocabulary | None,
-) -> dict[str, Any]:
-    similarity = typical_similarity(unit[train], [predictions.groups[row] for row in train])
-    labels = predictions.labels[rows]
-    kind_of = _clustered(unit[rows], labels, similarity)
-    words = _Words(vocabulary, embeddings, train, predictions.labels)
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Training:
+    """What the mistakes are held against."""
+
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: npt.NDArray[np.int32]  # (n,)
+    unit: Embeddings  # (n, d), of length 1
+    similarity: float  # from which two images are alike
+    vocabulary: Vocabulary | None
+    usual: dict[int, npt.NDArray[np.float64]]  # {label: mean probability of each word}
+
+    @classmethod
+    def of(
+        cls, predictions: Predictions, embeddings: Embeddings, rows: list[int], vocabulary: Vocabulary | None
+    ) -> _Training:
+        unit, labels = _unit(embeddings[rows]), predictions.labels[rows]
+        usual = {}
+        if vocabulary is not None:
+            for label in np.unique(labels).tolist():
+                usual[label] = _mean_words(vocabulary, embeddings[np.array(rows)[labels == label]])
+        return cls(
+            classes=predictions.classes,
+            paths=tuple(predictions.paths[row] for row in rows),
+            labels=labels,
+            unit=unit,
+            similarity=typical_similarity(unit, [predictions.groups[row] for row in rows]),
+            vocabulary=vocabulary,
+            usual=usual,
+        )
+
+    def nearest(self, cosines: npt.NDArray[np.float32]) -> list[dict[str, Any]]:
+        """The training images with the greatest of these cosines."""
+        best = np.argsort(-cosines, kind="stable")[:NEAREST].tolist()
+        return [
+            {
+                "path": self.paths[row],
+                "label": self.classes[self.labels[row]],
+                "similarity": float(cosines[row]),
+            }
+            for row in best
+        ]
+
+    def words(self, embeddings: Embeddings, label: int) -> list[str]:
+        """The words for what these images show more of than the training images of their class."""
+        if self.vocabulary is None:
+            return []
+        surplus = _mean_words(self.vocabulary, embeddings) - self.usual.get(label, 0.0)
+        best = np.argsort(-surplus, kind="stable")[:WORDS].tolist()
+        return [self.vocabulary.names[word] for word in best if surplus[word] >= SURPLUS]
+
+
+def _kinds(
+    training: _Training, embeddings: Embeddings, labels: npt.NDArray[np.int32], listed: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The kinds in their order; each mistake of `listed` is told its kind, its nearest images and its words."""
+    unit = _unit(embeddings)
+    kind_of = _clustered(unit, labels, training.similarity)
     kinds = []
-    close = np.zeros(len(train), dtype=bool)
     for number in range(int(kind_of.max()) + 1):
-        members = np.flatnonzero(kind_of == number)
-        close[:] = False
+        members = np.flatnonzero(kind_of == number).tolist()
+        label = int(labels[members[0]])
+        close = np.zeros(len(training.paths), dtype=bool)
         for member in members:
-            to_training = unit[train] @ unit[rows[member]]
-            close |= to_training >= similarity
-            listed[member] |= {"nearest": _nearest(predictions, to_training, train), "kind": number}
-            listed[member] |= {"words": words.of([rows[member]], int(labels[member]))}
-        of_label = int((close & (predictions.labels[train] == labels[members[0]])).sum())
-        name = predictions.classes[labels[members[0]]]
-        kind = {
-            "kind": number,
-            "label": name,
-            "images": len(members),
-            "lost": len(members) / known,
-            "similar_in_training": int(close.sum()),
-            "of_them_label": of_label,
-            "taken_for": _counted([listed[member]["predicted"] for member in members]),
-            "paths": [listed[member]["path"] for member in members],
-            "words": words.of([rows[member] for member in members], int(labels[members[0]])),
-        }
-        kinds.append(kind | {"advice": _advice(kind)})
+            cosines = training.unit @ unit[member]
+            close |= cosines >= training.similarity
+            words = training.words(embeddings[member : member + 1], label)
+            listed[member] |= {"kind": number, "nearest": training.nearest(cosines), "words": words}
+        kinds.append(
+            {
+                "kind": number,
+                "label": training.classes[label],
+                "images": len(members),
+                "similar_in_training": int(close.sum()),
+                "of_them_label": int((close & (training.labels == label)).sum()),
+                "taken_for": _counted([listed[member]["predicted"] for member in members]),
+                "paths": [listed[member]["path"] for member in members],
+                "words": training.words(embeddings[members], label),
+            }
+        )
     kinds.sort(key=lambda kind: (-kind["images"], kind["of_them_label"], kind["kind"]))
-    # The numbers follow the ranking, so that "kind 1" is what to photograph first
+    # The numbers follow the ranking, so that kind 1 is what to photograph first
     rank = {kind["kind"]: place for place, kind in enumerate(kinds, start=1)}
     for row in (*listed, *kinds):
         row["kind"] = rank[row["kind"]]
-    return {"similarity": similarity, "kinds": kinds}
+    return kinds
+
+
+def _mean_words(vocabulary: Vocabulary, embeddings: Embeddings) -> npt.NDArray[np.float64]:
+    total = np.zeros(len(vocabulary.names))
+    for start in range(0, len(embeddings), ROWS):
+        total += vocabulary.probabilities(embeddings[start : start + ROWS]).sum(axis=0)
+    return np.asarray(total / len(embeddings))
 
 
 def typical_similarity(unit: Embeddings, groups: Sequence[str], *, at_most: int = 2_000) -> float:
@@ -187,56 +240,6 @@ def _clustered_of_label(unit: Embeddings, similarity: float) -> npt.NDArray[np.i
         return np.asarray(kinds)
     centres = np.stack([first[kinds == kind].mean(axis=0) for kind in range(kinds.max() + 1)])
     return np.concatenate([kinds, (unit[CLUSTERED:] @ centres.T).argmax(axis=1)])
-
-
-def _nearest(predictions: Predictions, cosines: npt.NDArray[np.float32], train: list[int]) -> list[dict[str, Any]]:
-    best = np.argsort(-cosines, kind="stable")[:NEAREST]
-    return [
-        {
-            "path": predictions.paths[train[place]],
-            "label": predictions.classes[predictions.labels[train[place]]],
-            "similarity": float(cosines[place]),
-        }
-        for place in best.tolist()
-    ]
-
-
-class _Words:
-    """Owner of what a vocabulary sees in the training images of each class, computed once a class."""
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary | None,
-        embeddings: Embeddings,
-        train: list[int],
-        labels: npt.NDArray[np.int32],
-    ) -> None:
-        self._vocabulary = vocabulary
-        self._embeddings = embeddings
-        self._train = np.array(train)
-        self._labels = labels
-        self._usual: dict[int, npt.NDArray[np.float64]] = {}
-
-    def of(self, rows: list[int], label: int) -> list[str]:
-        """The words for what these images show more of than the training images of their class."""
-        if self._vocabulary is None:
-            return []
-        surplus = self._mean(rows) - self._usual_of(label)
-        best = np.argsort(-surplus, kind="stable")[:WORDS]
-        return [self._vocabulary.names[word] for word in best.tolist() if surplus[word] >= SURPLUS]
-
-    def _usual_of(self, label: int) -> npt.NDArray[np.float64]:
-        if label not in self._usual:
-            self._usual[label] = self._mean(self._train[self._labels[self._train] == label].tolist())
-        return self._usual[label]
-
-    def _mean(self, rows: list[int]) -> npt.NDArray[np.float64]:
-        if self._vocabulary is None or not rows:
-            return np.zeros(len(self._vocabulary.names) if self._vocabulary else 0)
-        total = np.zeros(len(self._vocabulary.names))
-        for start in range(0, len(rows), ROWS):
-            total += self._vocabulary.probabilities(self._embeddings[rows[start : start + ROWS]]).sum(axis=0)
-        return np.asarray(total / len(rows))
 
 
 def _counted(names: list[str]) -> dict[str, int]:
