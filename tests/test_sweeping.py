@@ -145,10 +145,3 @@ def test_images_whose_answer_depends_on_the_choice(trained: Path) -> None:
     images = sweeping._images({"small": [(None, stored), (None, turned)], "large": [(None, stored)] * 2})  # type: ignore[list-item]
     assert [image["path"] for image in images if image["differs"]] == [stored.paths[0]]
     assert images[0]["right"] == {"small": 0.5, "large": float(right)}
-
-
-def test_a_sweep_trains_for_real(faces: Path, tmp_path: Path) -> None:
-    found = fieldmark.sweep(faces, image_size=[20, 24], seeds=1, out=tmp_path / "out", **RECIPE | {"epochs": 1})
-    assert [row["runs"] for row in found["choices"]] == [1, 1]
-    assert found["choices"][0]["seeds_interval"] is None
-    assert (tmp_path / "out" / "image-size-20_seed-0" / "report.html").is_file()

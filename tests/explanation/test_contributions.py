@@ -61,7 +61,7 @@ def test_dense_layers_are_followed_back_exactly(tmp_path: Path) -> None:
     (gradient,) = torch.autograd.grad(-logit, maps)
     assert found.places is not None
     np.testing.assert_allclose(found.places, (gradient * maps).sum(1)[0].detach().numpy(), atol=1e-6)
-    assert found.score == pytest.approx(-float(logit), abs=1e-5)
+    assert found.score == pytest.approx(-float(logit.detach()), abs=1e-5)
     assert found.method == DENSE
 
 

@@ -142,7 +142,8 @@ class _Training:
         """The words for what these images show more of than the training images of their class."""
         if self.vocabulary is None:
             return []
-        surplus = _mean_words(self.vocabulary, embeddings) - self.usual.get(label, 0.0)
+        usual = self.usual[label] if label in self.usual else np.zeros(len(self.vocabulary.names))
+        surplus = _mean_words(self.vocabulary, embeddings) - usual
         best = np.argsort(-surplus, kind="stable")[:WORDS].tolist()
         return [self.vocabulary.names[word] for word in best if surplus[word] >= SURPLUS]
 
@@ -153,7 +154,7 @@ def _kinds(
     """The kinds in their order; each mistake of `listed` is told its kind, its nearest images and its words."""
     unit = _unit(embeddings)
     kind_of = _clustered(unit, labels, training.similarity)
-    kinds = []
+    kinds: list[dict[str, Any]] = []
     for number in range(int(kind_of.max()) + 1):
         members = np.flatnonzero(kind_of == number).tolist()
         label = int(labels[members[0]])
@@ -248,19 +249,23 @@ def _counted(names: list[str]) -> dict[str, int]:
 
 def _advice(kind: dict[str, Any]) -> str:
     """What to do about a kind, in one sentence."""
-    images = f"{kind['images']} image{'s' if kind['images'] > 1 else ''} of {kind['label']}"
-    like = f" that look like {', '.join(kind['words'])}" if kind["words"] else ""
-    wrong = " or ".join(kind["taken_for"])
-    had, of_label = kind["similar_in_training"], kind["of_them_label"]
+    label, had, of_label = kind["label"], kind["similar_in_training"], kind["of_them_label"]
+    like = f" (with something of {', '.join(kind['words'])})" if kind["words"] else ""
+    facts = f"{_images(kind['images'])} of {label}{like} taken for {' or '.join(kind['taken_for'])}"
+    if not of_label:
+        return f"{facts}; training has no such image of {label}: photograph more like these"
     if of_label < FEW:
-        only = f"training has {of_label} similar images of {kind['label']}" if of_label else "training has none like it"
-        return f"{images}{like} taken for {wrong}; {only}: photograph more like these"
+        return f"{facts}; training has only {_images(of_label)} of {label} like these: photograph more"
     if of_label < had / 2:
         return (
-            f"{images}{like} taken for {wrong}; of {had} similar training images only {of_label} are {kind['label']}: "
-            "photograph more like these, and look whether the others are labelled rightly"
+            f"{facts}; of {had} training images like these only {of_label} are {label}: photograph more like these, "
+            "and look whether the others are labelled rightly"
         )
     return (
-        f"{images}{like} taken for {wrong}; training has {of_label} similar images of {kind['label']}: look whether "
-        "these are labelled rightly, or need more detail (a larger image size)"
+        f"{facts}; training has {_images(of_label)} of {label} like these: look whether these are labelled rightly, or "
+        "need more detail (a larger image size)"
     )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

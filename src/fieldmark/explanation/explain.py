@@ -23,7 +23,7 @@ from fieldmark.explanation import pictures
 from fieldmark.explanation.contributions import contributions
 from fieldmark.explanation.graph import Graph, Layer, Values, open_graph
 from fieldmark.explanation.occlusion import occlude
-from fieldmark.explanation.words import influences, sentence
+from fieldmark.explanation.words import TELLING, influences, sentence
 from fieldmark.images import formats
 from fieldmark.images.samples import legible
 from fieldmark.images.scan import printable
@@ -104,7 +104,9 @@ def explain_pixels(
     folder_of_image = storage.make_folder(folder / name)
     speaks = f"orange speaks for {legible(classes[towards], towards + 1)}, purple against"
     storage.write_picture(folder_of_image / "image.png", pictures.picture(pixels))
-    covering = pictures.overlay(pixels, occlusion.drop_of_pixels(towards, pixels.shape[:2]), f"covering: {speaks}")
+    drops = occlusion.drop_of_pixels(towards, pixels.shape[:2])
+    # Changes too small for a word stay pale
+    covering = pictures.overlay(pixels, drops, f"covering: {speaks}", full=TELLING)
     storage.write_picture(folder_of_image / "occlusion.png", covering)
     if found.places is not None:
         storage.write_picture(folder_of_image / "activation.png", pictures.overlay(pixels, found.places, speaks))

@@ -54,18 +54,19 @@ def picture(pixels: Pixels) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def overlay(pixels: Pixels, places: npt.NDArray[np.floating], caption: str) -> Image.Image:
+def overlay(pixels: Pixels, places: npt.NDArray[np.floating], caption: str, *, full: float = 0.0) -> Image.Image:
     """Lay what speaks for (orange) and against (purple) over the image, as opaque as it is strong.
 
-    The image below is pale and grey, so that every colour is the overlay's.
+    The strongest place is the most opaque one, or the value `full` where no place reaches it. The image below is pale
+    and grey, so that every colour is the overlay's.
     """
     below = picture(pixels).convert("L").point(lambda value: 80 + 0.68 * value).convert("RGB")
-    strongest = float(np.abs(places).max(initial=0.0)) or 1.0
+    strongest = max(full, float(np.abs(places).max(initial=0.0))) or 1.0
     scaled = Image.fromarray((places / strongest).astype(np.float32)).resize(below.size, Image.Resampling.BILINEAR)
     signed = np.asarray(scaled, dtype=np.float64)
     opacity = Image.fromarray((np.clip(np.abs(signed), 0, 1) * OPACITY * 255).round().astype(np.uint8))
     # Weak places keep their colour: how opaque they are says how weak they are
-    hue = colours(np.where(signed < 0, 0.2, 0.8), PURPLE_TO_ORANGE)
+    hue = colours(np.where(signed < 0, 0.1, 0.85), PURPLE_TO_ORANGE)
     below.paste(Image.fromarray(hue), mask=opacity)
     return captioned(below, caption)
 

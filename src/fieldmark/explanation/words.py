@@ -46,9 +46,16 @@ def sentence(occlusion: Occlusion, label: int, classes: Sequence[str]) -> str:
     if (weak := found["against"]) is not None:
         raised = percent(weak["probability"])
         parts.append(f"the part at the {weak['region']} speaks against it (covering it raises that to {raised})")
-    if not parts:
-        return f"{head}: covering any one part changes that by less than 1 point, so no single part decides"
-    return f"{head}: {'; '.join(parts)}"
+    return f"{head}: {'; '.join(parts) or _undecided(occlusion, label, classes)}"
+
+
+def _undecided(occlusion: Occlusion, label: int, classes: Sequence[str]) -> str:
+    drops = occlusion.drops(label)
+    strongest = _influence(occlusion, label, classes, int(drops.argmax()))
+    lowered = percent(strongest["probability"])
+    if drops.max() <= 0 or lowered == percent(float(occlusion.uncovered[label])):
+        return "covering any one part changes nothing, so no single part decides"
+    return f"no single part decides; covering the one at the {strongest['region']} lowers that most, to {lowered}"
 
 
 def _turns(occlusion: Occlusion, influence: dict[str, Any], classes: Sequence[str]) -> bool:
