@@ -71,7 +71,7 @@ def test_the_overlay_is_strongest_where_the_values_are() -> None:
     drawn = drawn[pictures.CAPTION :]
     for (row, column), sign in (((20, 20), 1), ((-20, -20), -1)):
         red, _, blue = drawn[row, column]
-        assert sign * (red - blue) > 40
+        assert sign * (red - blue) > 30
     red, _, blue = drawn[20, -20]
     assert red == blue
 
