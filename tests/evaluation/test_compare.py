@@ -76,3 +76,14 @@ def test_an_interval_of_equals_holds_zero() -> None:
     low, high = paired_interval(everything, everything, ["one"] * 20)
     assert (low, high) == (pytest.approx(-high), pytest.approx(-low))
     assert high > 0.5
+
+
+def test_what_both_find_hard_does_not_blur_the_difference() -> None:
+    names = [str(row) for row in range(400)]
+    first = np.arange(400) >= 100
+    second = first.copy()
+    second[:8] = True
+    low, high = paired_interval(first, second, names)
+    apart = paired_interval(first, second[::-1], names)
+    assert low > 0
+    assert high - low < 0.5 * (apart[1] - apart[0])

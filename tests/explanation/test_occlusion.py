@@ -70,3 +70,11 @@ def test_any_size_is_covered_to_its_edges(size: tuple[int, int]) -> None:
     assert (found.tops[-1] + found.patch[0], found.lefts[-1] + found.patch[1]) == size
     assert found.covered.shape == (len(found.tops), len(found.lefts), 1)
     assert influences(found, 0, ("only",)) == {"for": None, "against": None}
+
+
+def test_the_region_is_that_of_the_patch_s_middle() -> None:
+    covered = np.array([[[0.9, 0.1]], [[0.1, 0.9]], [[0.1, 0.9]]])
+    found = Occlusion((10, 15, 27), (0,), (9, 36), covered, np.array([0.1, 0.9]))
+    strongest = influences(found, 1, ("a", "b"))["for"]
+    assert strongest is not None
+    assert (strongest["region"], strongest["box"]) == ("middle", [0, 10, 36, 19])
