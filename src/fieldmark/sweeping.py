@@ -278,11 +278,13 @@ def _images(by_choice: Mapping[str, Sequence[tuple[Planned, Predictions]]]) -> l
 def _remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
     if len(rows) < 2:
         return []
-    best = max(rows, key=lambda row: row["accuracy"])
-    remarks = [
-        f"{best['choice']} was best ({percent(best['accuracy'])}), and was chosen on these images: on others expect a "
-        "little less"
-    ]
+    best, second = sorted(rows, key=lambda row: -row["accuracy"])[:2]
+    remarks = []
+    if best["accuracy"] > second["accuracy"]:
+        remarks.append(
+            f"{best['choice']} was best ({percent(best['accuracy'])}), and was chosen on these images: on others "
+            "expect a little less"
+        )
     if len({row["n"] for row in rows}) > 1:
         remarks.append("the choices were measured on different numbers of images")
     return remarks
