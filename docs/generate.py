@@ -19,7 +19,7 @@ from fieldmark.recipe import BY_NETWORK, CHOICES, Recipe, option
 from fieldmark.report.panels import PANELS
 
 REFERENCE = Path(__file__).parent / "reference"
-COMMANDS = ("train", "predict", "evaluate", "audit", "samples", "summary", "demo")
+COMMANDS = ("audit", "train", "predict", "evaluate", "explain", "compare", "sweep", "samples", "summary", "demo")
 NOTICE = "<!-- Written by docs/generate.py; change the code instead. -->\n"
 
 

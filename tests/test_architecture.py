@@ -21,9 +21,10 @@ FLOORS = [
     {"runtime"},
     {"runs", "export", "classifier"},
     {"embedding"},
-    {"training", "checks"},
+    {"training", "checks", "explanation"},
     {"report"},
-    {"pipeline"},
+    {"pipeline", "auditing"},
+    {"comparing", "sweeping"},
     {"cli"},
     {"__main__", "__init__"},
 ]
@@ -107,6 +108,16 @@ def test_predict_imports_neither_torch_nor_sklearn(trained: Path, faces: Path) -
     loaded = loaded_modules(["-m", "fieldmark", "predict", str(trained), str(image)])
     assert "onnxruntime" in loaded
     assert loaded & {"torch", "sklearn", "scipy", "onnx", "rich", "jinja2"} == set()
+
+
+def test_explain_and_compare_do_not_import_torch(trained: Path, faces: Path, tmp_path: Path) -> None:
+    image = next((faces / "train" / "sad").glob("*.png"))
+    explained = loaded_modules(
+        ["-m", "fieldmark", "explain", str(trained), str(image), "--out", str(tmp_path / "seen")]
+    )
+    assert "onnx" in explained
+    assert "torch" not in explained
+    assert "torch" not in loaded_modules(["-m", "fieldmark", "compare", str(trained), str(trained)])
 
 
 def unsafe_lines(path: Path) -> list[str]:

@@ -56,7 +56,7 @@ class TestTrain:
         folder = Path(result["run"])
         assert {path.name for path in folder.iterdir()} == {
             *("model.onnx", "recipe.json", "dataset.csv", "history.csv", "predictions.csv", "metrics.json"),
-            *("report.html", "report_files", "checkpoints", "run.json", "audit.json"),
+            *("report.html", "report_files", "checkpoints", "run.json", "audit.json", "mistakes.json"),
         }
         assert result["seconds"]["total"] > 0
         metrics = json.loads((folder / "metrics.json").read_text())
@@ -181,6 +181,43 @@ class TestAuditAndEvaluate:
         found = json.loads(fieldmark("evaluate", trained, tmp_path / "only", "--json").out)
         assert found["per_class"]["happy"]["n"] == 0
         assert found["per_class"]["sad"]["n"] == found["n"] > 0
+
+
+def test_explain(fieldmark: Command, faces: Path, trained: Path) -> None:
+    image = next((faces / "validation" / "sad").iterdir())
+    done = fieldmark("explain", trained, image, "absent.jpg", "--out", "seen", "--json")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    assert found == json.loads(Path("seen/explain.json").read_text("utf-8"))
+    assert [row["problem"] for row in found["images"]] == [None, "unreadable_file"]
+    text = fieldmark("explain", trained, image, "--out", "again")
+    assert found["images"][0]["sentence"] in text.out
+    assert fieldmark("explain", trained, image, "--out", "again").code == 2
+    assert fieldmark("explain", trained, "absent.jpg", "--out", "other").code == 3
+
+
+def test_compare(fieldmark: Command, trained: Path) -> None:
+    done = fieldmark("compare", trained, trained, "--json")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    assert {"n", "a", "b", "difference", "difference_interval", "mcnemar", "flips"} <= found.keys()
+    assert (found["difference"], found["flips"]) == (0, [])
+    assert "cannot be told" in fieldmark("compare", trained, trained).out
+
+
+def test_sweep(fieldmark: Command, faces: Path) -> None:
+    options = ("--network", "course", "--epochs", 1, "--batch-size", 16, "--image-size", 24)
+    done = fieldmark("sweep", faces, *options, "--channels", "4/8", "--seeds", 1, "--json", "--quiet")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert [row["choice"] for row in found["choices"]] == ["channels 4", "channels 8"]
+    assert Path(found["folder"]) == Path("sweeps", faces.name)
+    again = fieldmark("sweep", faces, *options, "--channels", "4/8", "--seeds", 1)
+    assert again.err.count("(kept)") == 2
+    assert "channels 8" in again.out
+    for wrong in (("--epochs", "1,many"), ("--softmax", "perhaps"), ("--optimizer", "adam,adamw"), ("--seed", "0,1")):
+        done = fieldmark("sweep", faces, "--network", "course", *wrong)
+        assert (done.code, done.out) == (2, ""), wrong
 
 
 def test_summary(fieldmark: Command) -> None:

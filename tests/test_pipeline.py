@@ -69,6 +69,17 @@ def test_a_run_folder_is_whole(trained: Path) -> None:
     assert (trained / "run.json").stat().st_mtime_ns >= (trained / "metrics.json").stat().st_mtime_ns
 
 
+def test_the_mistakes_are_written_with_their_kinds(trained: Path) -> None:
+    run = fieldmark.Run(trained)
+    found = json.loads((trained / "mistakes.json").read_text("utf-8"))
+    validation = run.metrics["validation"]
+    assert found["n"] == validation["n"]
+    assert len(found["mistakes"]) == found["wrong"] == round(validation["n"] * (1 - validation["accuracy"])) > 0
+    assert sum(kind["images"] for kind in found["kinds"]) == found["wrong"]
+    train = {row["path"] for row in rows(run, "dataset.csv") if row["split"] == "train"}
+    assert {near["path"] for mistake in found["mistakes"] for near in mistake["nearest"]} <= train
+
+
 def test_sequences_stay_on_one_side(sequences: Path, tmp_path: Path) -> None:
     run = fieldmark.train(sequences, out=tmp_path / "run", **SMALL)
     assert run.audit["groups"]["rule"] == "sequence"

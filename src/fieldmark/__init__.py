@@ -14,13 +14,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fieldmark.auditing import audit
     from fieldmark.classifier import Classifier, Prediction, load
+    from fieldmark.comparing import compare
     from fieldmark.errors import FieldmarkError
+    from fieldmark.explanation.explain import explain
     from fieldmark.images.batches import flow_from_directory
-    from fieldmark.pipeline import audit, evaluate, train
+    from fieldmark.pipeline import evaluate, train
     from fieldmark.preprocessing import Preprocessing
     from fieldmark.recipe import Recipe
     from fieldmark.runs import Run
+    from fieldmark.sweeping import sweep
 
 __version__ = "0.1.0"
 
@@ -32,9 +36,12 @@ __all__ = [
     "Recipe",
     "Run",
     "audit",
+    "compare",
     "evaluate",
+    "explain",
     "flow_from_directory",
     "load",
+    "sweep",
     "train",
 ]
 
@@ -45,10 +52,13 @@ _HOMES = {
     "Preprocessing": "fieldmark.preprocessing",
     "Recipe": "fieldmark.recipe",
     "Run": "fieldmark.runs",
-    "audit": "fieldmark.pipeline",
+    "audit": "fieldmark.auditing",
+    "compare": "fieldmark.comparing",
     "evaluate": "fieldmark.pipeline",
+    "explain": "fieldmark.explanation.explain",
     "flow_from_directory": "fieldmark.images.batches",
     "load": "fieldmark.classifier",
+    "sweep": "fieldmark.sweeping",
     "train": "fieldmark.pipeline",
 }
 

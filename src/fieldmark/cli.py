@@ -66,6 +66,51 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
         raise typer.BadParameter(f"{text}: expected whole numbers between commas, such as 16,32,64") from None
 
 
+def _several(field: dataclasses.Field[Any]) -> Callable[[str | None], Any]:
+    """A reader for one option of a sweep: a list between commas (channels: between slashes), or the default."""
+    read: dict[str, Callable[[str], Any]] = {
+        "int": int,
+        "float": float,
+        "bool": _yes_or_no,
+        "tuple[int, ...]": _numbers,
+    }
+    kind = str(field.type).removesuffix(" | None")
+    separator = "/" if field.name == "channels" else ","
+
+    def values(text: str | None) -> Any:
+        if text is None:
+            return field.default
+        # A regular expression may hold commas itself
+        parts = [text] if field.name == "group_by" else text.split(separator)
+        try:
+            found = [read.get(kind, str)(part.strip()) for part in parts]
+        except ValueError:
+            wanted = "yes or no" if kind == "bool" else f"values ({kind})"
+            raise typer.BadParameter(f"{option(field.name)} {text}: expected {wanted} between commas") from None
+        return found if len(found) > 1 else found[0]
+
+    return values
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() not in ("yes", "no"):
+        raise ValueError(text)
+    return text.lower() == "yes"
+
+
+def _sweep_parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
+    """The command-line option of one field of Recipe that takes several values."""
+    several = "16,32/16,32,64" if field.name == "channels" else "yes,no" if field.name == "softmax" else "A,B,..."
+    declared = typer.Option(
+        option(field.name),
+        help=_help(field.name),
+        metavar="TEXT" if field.name == "group_by" else "N" if field.name == "seed" else several,
+        callback=_several(field),
+    )
+    annotation = Annotated[str | None, declared]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
 def _recipe_parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
     """The command-line option of one field of Recipe."""
     kind = str | None if field.name == "channels" else _KINDS[str(field.type)]
@@ -117,18 +162,20 @@ def _gigabytes(number: float) -> int:
     return int(number * 1e9)
 
 
-def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def recipe_options(
+    command: Callable[..., Any], parameter: Callable[[dataclasses.Field[Any]], inspect.Parameter] = _recipe_parameter
+) -> Callable[..., Any]:
     """Give a command one option for each field of Recipe, passed on as keyword arguments."""
     signature = inspect.signature(command, eval_str=True)
-    own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
-    fields = [_recipe_parameter(field) for field in dataclasses.fields(Recipe)]
+    own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    fields = [parameter(field) for field in dataclasses.fields(Recipe)]
 
     @functools.wraps(command)
     def run(**arguments: Any) -> Any:
         return command(**arguments)
 
     run.__signature__ = signature.replace(parameters=[*own, *fields])  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *fields)}
+    run.__annotations__ = {each.name: each.annotation for each in (*own, *fields)}
     return run
 
 
@@ -240,11 +287,11 @@ def audit(
     as_json: Json = False,
 ) -> int:
     """Say what is wrong with a dataset: files, copies, leaks, labels, shortcuts, image quality. No training."""
-    from fieldmark import pipeline
+    from fieldmark import auditing
     from fieldmark.report import text
     from fieldmark.training.progress import Progress
 
-    found = pipeline.audit(
+    found = auditing.audit(
         directory,
         validation=validation,
         group_by=group_by,
@@ -254,6 +301,80 @@ def audit(
     ).to_json()
     _show(as_json, found, text.check_lines(found))
     return PROBLEM if strict and text.unusable(found["problems"]) else 0
+
+
+@app.command()
+def explain(
+    *,
+    classifier: RunOrModel,
+    images: Annotated[list[str], typer.Argument(help="Images, folders, patterns in quotes, or - for paths on stdin.")],
+    out: Annotated[Path, typer.Option(help="The new folder for the pictures and explain.json.")],
+    label: Annotated[str | None, typer.Option(help="The class to explain. Default: the answer of each image.")] = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Show what a classifier looks at in images: overlays, occlusion, and the feature maps after every layer."""
+    from fieldmark.explanation import explain as explanation
+    from fieldmark.images.listing import list_images
+    from fieldmark.report import lines
+    from fieldmark.training.progress import Progress
+
+    with Progress(quiet=quiet).stage("explain") as step:
+        found = explanation.explain(classifier, list_images(images), out=out, label=label, on_progress=step)
+    _show(as_json, found, lines.explain_lines(found, out))
+    if not found["images"]:
+        sys.stderr.write("error: no image was found there\nhint: name images, or a folder that holds some\n")
+    problems = sum(image["problem"] is not None for image in found["images"])
+    return PROBLEM if problems == len(found["images"]) or (strict and problems) else 0
+
+
+@app.command()
+def compare(
+    *,
+    first: Annotated[Path, typer.Argument(metavar="A", help="A run folder, or its model.onnx.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Class folders. Default: what both runs held out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for compare.json and flips.png.")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare two classifiers on the same images: which is better, how sure that is, and which images flipped."""
+    from fieldmark import comparing
+    from fieldmark.report import lines
+    from fieldmark.training.progress import Progress
+
+    found = comparing.compare(first, second, directory, out=out, progress=Progress(quiet=quiet))
+    _show(as_json, found, lines.compare_lines(found))
+
+
+@app.command()
+@functools.partial(recipe_options, parameter=_sweep_parameter)
+def sweep(
+    *,
+    directory: Folder,
+    seeds: Annotated[int, typer.Option(help="Trainings of every choice, each with a seed of its own.", min=1)] = 3,
+    validation: Validation = None,
+    out: Annotated[Path | None, typer.Option(help="The sweep's folder; otherwise sweeps/<directory>.")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    **choices: Any,
+) -> int:
+    """Train with every combination of choices (values between commas) and say what the choice changes.
+
+    A sweep that was interrupted goes on where it stopped when the same command is given again.
+    """
+    from fieldmark import sweeping
+    from fieldmark.report import lines
+    from fieldmark.training.progress import Progress
+
+    found = sweeping.sweep(
+        directory, validation=validation, seeds=seeds, out=out, progress=Progress(quiet=quiet), **choices
+    )
+    _show(as_json, found, lines.sweep_lines(found))
+    return 130 if found["interrupted"] else 0
 
 
 @app.command()

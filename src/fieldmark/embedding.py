@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark import export, storage
+from fieldmark.classifier import Classifier
 from fieldmark.errors import missing_extra
 from fieldmark.images.cache import RowStore, cache_folder
 from fieldmark.images.read import Images, Progress
@@ -66,6 +67,18 @@ def embed(
         _compute(images, missing, backbone, store, threads=threads, on_progress=on_progress)
     store.touch(hashes)
     return np.asarray(store.take(hashes), dtype=np.float32)
+
+
+def own_embeddings(classifier: Classifier, images: Images) -> npt.NDArray[np.float32] | None:
+    """What a classifier's own last layer sees in all images of a dataset, (n, d); None where its file does not tell."""
+    if export.EMBEDDING not in {output.name for output in classifier.session.get_outputs()}:
+        return None
+    rows = range(len(images.dataset))
+    batches = [list(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
+    parts = run_batches(
+        classifier.session, [export.EMBEDDING], batches, prepare=images.pixels, workers=classifier.threads
+    )
+    return np.concatenate([part for (part,) in parts])
 
 
 def _compute(

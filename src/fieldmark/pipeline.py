@@ -22,18 +22,20 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark import export, runs, storage
-from fieldmark.checks.table import run_checks
 from fieldmark.classifier import Classifier, load
-from fieldmark.embedding import embed, find_backbone
-from fieldmark.errors import DatasetError, ExportError, MissingExtraError
+from fieldmark.embedding import embed, find_backbone, own_embeddings
+from fieldmark.errors import DatasetError, ExportError
+from fieldmark.evaluation.kinds import analyse_mistakes
 from fieldmark.evaluation.metrics import metrics_of, overfitting
 from fieldmark.evaluation.mistakes import mistakes
 from fieldmark.evaluation.predictions import Predictions, write_csv
+from fieldmark.explanation.vocabulary import imagenet_vocabulary
 from fieldmark.images.audit import Audit, audit_images
 from fieldmark.images.cache import DEFAULT_LIMIT_BYTES, cache_folder, limit_cache
 from fieldmark.images.dataset import SPLITS, Dataset
 from fieldmark.images.dataset import write_csv as write_dataset
 from fieldmark.images.read import Images, read
+from fieldmark.images.read import Progress as OnProgress
 from fieldmark.images.samples import sample_grid
 from fieldmark.images.scan import (
     printable,
@@ -44,7 +46,7 @@ from fieldmark.images.scan import (
     without_empty_classes,
 )
 from fieldmark.images.split import choose_validation
-from fieldmark.networks.table import spec
+from fieldmark.networks.table import NETWORKS, spec
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
 from fieldmark.report.render import render_report
@@ -124,64 +126,15 @@ def train(
         with progress.stage("evaluate") as step:
             predictions = _predictions(images.dataset, *learnt.answers(run.model, step))
             _write_results(run, predictions, audit, recipe, learnt)
+        # 7) The mistakes: their nearest training images, their kinds, and what to photograph next.
+        with progress.stage("mistakes") as step:
+            storage.write_json(run.folder / "mistakes.json", run_mistakes(run, images, predictions, recipe, step))
         seconds = {**progress.seconds, "total": time.perf_counter() - started}
         _write_run(run, audit, recipe, learnt, weights=weights, seconds=seconds)
         with progress.stage("report"):
             render_report(run.folder)
     limit_cache(cache_folder(), cache_limit_bytes)  # embeddings were added since the images were read
     return run
-
-
-def audit(
-    directory: str | Path,
-    *,
-    validation: str | Path | None = None,
-    group_by: str | None = None,
-    corrections: str | Path | None = None,
-    quick: bool = False,
-    progress: Progress | None = None,
-) -> Audit:
-    """Ask every question of `fieldmark.checks` about a folder of folders of images, without any training.
-
-    Every file is opened and decoded once, and embedded once, into the cache that training uses. `quick` leaves
-    out the questions that need embeddings; where the backbone has to be converted and torch is not installed,
-    they say that they were not asked. Raises DatasetError.
-
-    >>> import tempfile; folder = Path(tempfile.mkdtemp())
-    >>> from fieldmark.images.demo import draw_demo
-    >>> draw_demo(folder / "faces")
-    >>> found = audit(folder / "faces", quick=True)
-    >>> [problem.code for problem in found.dataset.problems], len(found.leaks)
-    (['truncated'], 1)
-    """
-    progress = progress or Progress(quiet=True)
-    _, preprocessing = choose(Recipe.network, {})
-    with progress.stage("scan"):
-        dataset = scan(Path(directory), validation=_path(validation), corrections=_path(corrections))
-    with progress.stage("read") as step:
-        images = read(dataset, preprocessing, on_progress=step)
-        images = dataclasses.replace(images, dataset=without_empty_classes(images.dataset))
-    with progress.stage("audit"):
-        found = audit_images(images, group_by=group_by)
-        images = dataclasses.replace(images, dataset=found.dataset)
-    embeddings, not_run, hint = None, "--quick leaves out what needs embeddings", "run it without --quick"
-    if not quick:
-        embeddings, not_run, hint = _embeddings(images, preprocessing, progress)
-    with progress.stage("check"):
-        return run_checks(images, found, embeddings, not_run=not_run, hint=hint)
-
-
-def _embeddings(
-    images: Images, preprocessing: Preprocessing, progress: Progress
-) -> tuple[npt.NDArray[np.float32] | None, str, str]:
-    """The embeddings of all images; or None, why there are none, and what to do."""
-    try:
-        with progress.stage("prepare the backbone"):
-            backbone = find_backbone(preprocessing)
-    except MissingExtraError as error:
-        return None, str(error), error.hint
-    with progress.stage("embed") as step:
-        return embed(images, backbone, on_progress=step), "", ""
 
 
 def _path(path: str | Path | None) -> Path | None:
@@ -202,18 +155,7 @@ def evaluate(
     progress = progress or Progress(quiet=True)
     if not isinstance(classifier, Classifier):
         classifier = load(classifier)
-    root = Path(directory)
-    if splits := split_folders(root):
-        raise DatasetError(
-            f"{root}: holds the splits {', '.join(split for split, _ in splits)}; expected class folders",
-            hint=f"evaluate one of them, such as {splits[-1][1]}",
-        )
-    dataset = scan(root, classes=classifier.classes, corrections=_path(corrections))
-    if not len(dataset):
-        raise DatasetError(
-            f"{root}: no folder here is named after a class of the classifier ({', '.join(classifier.classes)})",
-            hint="name each folder exactly as its class was named in training",
-        )
+    dataset = scan_labelled(Path(directory), classifier.classes, corrections=_path(corrections))
     with progress.stage("read") as step:
         images = read(dataset, classifier.preprocessing, on_progress=step)
     found = audit_images(images)
@@ -223,6 +165,25 @@ def evaluate(
     problems = [problem.to_json() for problem in found.dataset.problems]
     remarks = list(found.remarks)
     return {**numbers, "mistakes": mistakes(predictions), "problems": problems, "remarks": remarks}
+
+
+def scan_labelled(root: Path, classes: tuple[str, ...], *, corrections: Path | None = None) -> Dataset:
+    """The images of a folder of class folders, matched by name to the classes of a classifier.
+
+    Raises DatasetError where no folder bears the name of a class, or the folder holds splits itself.
+    """
+    if splits := split_folders(root):
+        raise DatasetError(
+            f"{root}: holds the splits {', '.join(split for split, _ in splits)}; expected class folders",
+            hint=f"name one of them, such as {splits[-1][1]}",
+        )
+    dataset = scan(root, classes=classes, corrections=corrections)
+    if not len(dataset):
+        raise DatasetError(
+            f"{root}: no folder here is named after a class of the classifier ({', '.join(classes)})",
+            hint="name each folder exactly as its class was named in training",
+        )
+    return dataset
 
 
 def _way_to_learn(own: nn.Module | None, recipe: Recipe) -> Callable[..., Learnt]:
@@ -312,6 +273,24 @@ def _write_results(run: Run, predictions: Predictions, found: Audit, recipe: Rec
     storage.write_json(run.folder / "audit.json", found.to_json())
     write_csv(run.folder / "predictions.csv", predictions)
     storage.write_json(run.folder / "metrics.json", metrics)
+
+
+def run_mistakes(
+    run: Run, images: Images, predictions: Predictions, recipe: Recipe, step: OnProgress
+) -> dict[str, Any]:
+    """The content of mistakes.json: on validation, or on test where there is none."""
+    split = next((name for name in ("validation", "test") if name in predictions.splits), "validation")
+    part = predictions.select(split)
+    embeddings, vocabulary = None, None
+    # The embeddings of a network from scratch cost a second pass over all images: only where there are mistakes.
+    if np.any((part.labels >= 0) & ~part.correct):
+        classifier = load(run.model)
+        if recipe.network in NETWORKS and NETWORKS[recipe.network].pretrained and not recipe.fine_tune:
+            embeddings = embed(images, find_backbone(classifier.preprocessing), on_progress=step)
+            vocabulary = imagenet_vocabulary()
+        else:
+            embeddings = own_embeddings(classifier, images)
+    return analyse_mistakes(predictions, embeddings, split=split, vocabulary=vocabulary)
 
 
 def _write_run(

@@ -19,6 +19,7 @@ FILES = (
     "history.csv",
     "predictions.csv",
     "metrics.json",
+    "mistakes.json",
     "audit.json",
     "report.html",
     "report_files",
@@ -42,6 +43,11 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """The content of metrics.json: {split: numbers, "overfitting": …}."""
         return self._json("metrics.json")
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The content of recipe.json: the fields of `fieldmark.recipe.Recipe`."""
+        return self._json("recipe.json")
 
     @property
     def info(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fieldmark import pipeline
+from fieldmark import auditing
 from fieldmark.checks.context import Context
 from fieldmark.checks.quality import defects
 from fieldmark.checks.table import CHECKS, run_checks
@@ -150,7 +150,7 @@ def test_degenerate_datasets_are_answered_in_words(tmp_path: Path, classes: int,
 
 
 def test_problems_stand_first_and_what_was_not_asked_last(faces: Path) -> None:
-    found = pipeline.audit(faces, quick=True)
+    found = auditing.audit(faces, quick=True)
     lines = text.check_lines(found.to_json())
     questions = [line for line in lines if line.endswith("?")]
     assert {CHECKS["files"].question, CHECKS["leaks"].question} <= set(questions[:4])

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark.checks.context import Context, Floats, Rows, deal_folds, groups_of_classes
-from fieldmark.evaluation.metrics import accuracy_interval
+from fieldmark.evaluation.intervals import accuracy_interval
 from fieldmark.images.compression import compression
 from fieldmark.images.findings import Finding
 from fieldmark.images.threads import ordered_map

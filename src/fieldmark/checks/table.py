@@ -14,7 +14,7 @@ from fieldmark.checks.copies import copied_leaks, find_copies, leaks, near_dupli
 from fieldmark.checks.labels import check_labels
 from fieldmark.checks.quality import check_quality
 from fieldmark.checks.shortcuts import check_shortcuts
-from fieldmark.evaluation.metrics import wilson
+from fieldmark.evaluation.intervals import wilson
 from fieldmark.images.audit import Audit
 from fieldmark.images.findings import CheckResult, Cost, Finding
 from fieldmark.images.problems import CLUTTER, PROBLEMS

@@ -52,10 +52,10 @@ def sample_grid(
     for number, (name, paths) in enumerate(rows.items()):
         top = gap + number * row_height
         heading_at = (gap, top + heading // 2)
-        _write(picture, legible(name, number + 1), heading_at, width - 2 * gap, size=max(8, thumbnail // 7))
+        write(picture, legible(name, number + 1), heading_at, width - 2 * gap, size=max(8, thumbnail // 7))
         for column, path in enumerate(paths):
-            tile, code = _tile(path, thumbnail)
-            picture.paste(tile, (gap + column * (thumbnail + gap), top + heading))
+            image, code = tile(path, thumbnail)
+            picture.paste(image, (gap + column * (thumbnail + gap), top + heading))
             if code is not None:
                 problems.append(ProblemRow(path, code))
     return picture, problems
@@ -92,20 +92,22 @@ def _require_drawable(width: int, height: int, *, per_class: int, thumbnail: int
         )
 
 
-def _tile(path: Path, side: int) -> tuple[Image.Image, str | None]:
+def tile(path: Path, side: int) -> tuple[Image.Image, str | None]:
+    """Return an image fitted into `side` × `side` pixels on white; or a grey tile, and the code written on it."""
     try:
         return Image.fromarray(load(path, Preprocessing(width=side, height=side, fit="pad"))), None
     except ImageError as error:
-        tile = Image.new("RGB", (side, side), TILE)
+        grey = Image.new("RGB", (side, side), TILE)
         lines = error.code.split("_")
         size = max(7, side // 9)
         for number, line in enumerate(lines):
             middle = side // 2 + round((number - (len(lines) - 1) / 2) * size * 1.2)
-            _write(tile, line, (side // 2, middle), side - 4, size=size, anchor="mm")
-        return tile, error.code
+            write(grey, line, (side // 2, middle), side - 4, size=size, anchor="mm")
+        return grey, error.code
 
 
-def _write(image: Image.Image, text: str, at: tuple[int, int], width: int, *, size: int, anchor: str = "lm") -> None:
+def write(image: Image.Image, text: str, at: tuple[int, int], width: int, *, size: int, anchor: str = "lm") -> None:
+    """Write one line of text onto a picture, its middle cut out where it is wider than `width` pixels."""
     font = _font(size)
     ImageDraw.Draw(image).text(at, shorten(text, width, font), INK, font, anchor=anchor)
 

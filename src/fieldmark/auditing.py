@@ -1,0 +1,111 @@
+"""Auditing: every question about a dataset, without any training."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark.checks.table import run_checks
+from fieldmark.embedding import embed, find_backbone
+from fieldmark.errors import MissingExtraError
+from fieldmark.images.audit import Audit, audit_images
+from fieldmark.images.read import Images, read
+from fieldmark.images.scan import scan, without_empty_classes
+from fieldmark.preprocessing import Preprocessing
+from fieldmark.recipe import Recipe
+from fieldmark.training.choices import choose
+from fieldmark.training.progress import Progress
+
+
+def audit(
+    directory: str | Path,
+    *,
+    validation: str | Path | None = None,
+    group_by: str | None = None,
+    corrections: str | Path | None = None,
+    quick: bool = False,
+    progress: Progress | None = None,
+) -> Audit:
+    """Ask every question of `fieldmark.checks` about a folder of folders of images, without any training.
+
+    Every file is opened and decoded once, and embedded once, into the cache that training uses. `quick` leaves
+    out the questions that need embeddings; where the backbone has to be converted and torch is not installed,
+    they say that they were not asked. Raises DatasetError.
+
+    >>> import tempfile; folder = Path(tempfile.mkdtemp())
+    >>> from fieldmark.images.demo import draw_demo
+    >>> draw_demo(folder / "faces")
+    >>> found = audit(folder / "faces", quick=True)
+    >>> [problem.code for problem in found.dataset.problems], len(found.leaks)
+    (['truncated'], 1)
+    """
+    progress = progress or Progress(quiet=True)
+    _, preprocessing = choose(Recipe.network, {})
+    images, found = _read_and_grouped(
+        directory,
+        preprocessing,
+        validation=validation,
+        group_by=group_by,
+        corrections=corrections,
+        progress=progress,
+    )
+    embeddings, not_run, hint = None, "--quick leaves out what needs embeddings", "run it without --quick"
+    if not quick:
+        embeddings, not_run, hint = _embeddings(images, preprocessing, progress)
+    with progress.stage("check"):
+        return run_checks(images, found, embeddings, not_run=not_run, hint=hint)
+
+
+def _embeddings(
+    images: Images, preprocessing: Preprocessing, progress: Progress
+) -> tuple[npt.NDArray[np.float32] | None, str, str]:
+    """The embeddings of all images; or None, why there are none, and what to do."""
+    try:
+        with progress.stage("prepare the backbone"):
+            backbone = find_backbone(preprocessing)
+    except MissingExtraError as error:
+        return None, str(error), error.hint
+    with progress.stage("embed") as step:
+        return embed(images, backbone, on_progress=step), "", ""
+
+
+def inspect(
+    directory: str | Path,
+    preprocessing: Preprocessing,
+    *,
+    validation: str | Path | None = None,
+    group_by: str | None = None,
+    progress: Progress | None = None,
+) -> Audit:
+    """Problems, duplicates, groups and leaks, as every training finds them before it starts. Raises DatasetError."""
+    progress = progress or Progress(quiet=True)
+    _, found = _read_and_grouped(
+        directory, preprocessing, validation=validation, group_by=group_by, corrections=None, progress=progress
+    )
+    return found
+
+
+def _read_and_grouped(
+    directory: str | Path,
+    preprocessing: Preprocessing,
+    *,
+    validation: str | Path | None,
+    group_by: str | None,
+    corrections: str | Path | None,
+    progress: Progress,
+) -> tuple[Images, Audit]:
+    with progress.stage("scan"):
+        dataset = scan(
+            Path(directory),
+            validation=Path(validation) if validation is not None else None,
+            corrections=Path(corrections) if corrections is not None else None,
+        )
+    with progress.stage("read") as step:
+        images = read(dataset, preprocessing, on_progress=step)
+        images = dataclasses.replace(images, dataset=without_empty_classes(images.dataset))
+    with progress.stage("audit"):
+        found = audit_images(images, group_by=group_by)
+    return dataclasses.replace(images, dataset=found.dataset), found

@@ -1,0 +1,47 @@
+"""Dots: a plot of accuracy against a choice, every run a dot, drawn with Pillow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from fieldmark.images.samples import INK, PAPER, legible, write
+from fieldmark.report.panels import ticks
+
+LABEL, PLOT, MARGIN = 220, 520, 24  # pixels
+ROW, TITLE, AXIS = 40, 36, 56  # pixels
+GRID, DOT, BAR = (205, 205, 208), (0, 114, 178), (230, 159, 0)  # blue and orange of Okabe and Ito
+
+
+def dot_plot(rows: Sequence[dict[str, Any]], *, title: str) -> Image.Image:
+    """One row a choice: a dot for each run, a stroke at the mean, a bar over the 95 % interval of the images.
+
+    `rows` are those of `sweep.json`: {"choice", "accuracies", "accuracy", "images_interval"}, all 0-1.
+    """
+    ends = [end for row in rows for end in (*row["accuracies"], *row["images_interval"])]
+    marks = ticks(min(ends), max(ends))
+    height = TITLE + ROW * len(rows) + AXIS
+    page = Image.new("RGB", (LABEL + PLOT + 2 * MARGIN, height), PAPER)
+    draw = ImageDraw.Draw(page)
+
+    def across(share: float) -> float:
+        return LABEL + MARGIN + PLOT * (share - marks[0]) / (marks[-1] - marks[0])
+
+    write(page, title, (MARGIN, TITLE // 2), page.width - 2 * MARGIN, size=16)
+    bottom = TITLE + ROW * len(rows)
+    for mark in marks:
+        draw.line((across(mark), TITLE, across(mark), bottom), GRID)
+        write(page, f"{mark:.3g}", (round(across(mark)), bottom + 14), 60, size=13, anchor="mm")
+    for number, row in enumerate(rows):
+        middle = TITLE + ROW * number + ROW // 2
+        write(page, legible(row["choice"], number + 1), (MARGIN, middle), LABEL - MARGIN, size=14)
+        low, high = (across(end) for end in row["images_interval"])
+        draw.line((low, middle, high, middle), BAR, width=4)
+        for accuracy in row["accuracies"]:
+            draw.ellipse((across(accuracy) - 5, middle - 5, across(accuracy) + 5, middle + 5), fill=DOT)
+        draw.line((across(row["accuracy"]), middle - 12, across(row["accuracy"]), middle + 12), INK, width=2)
+    legend = "dot: one run   stroke: mean   bar: 95 % interval over the images"
+    write(page, legend, (LABEL + MARGIN, bottom + 40), PLOT, size=12)
+    return page

@@ -1,0 +1,85 @@
+"""Comparing two runs: on the images that both held out, or on a folder of labelled ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fieldmark
+from fieldmark.errors import DatasetError
+from fieldmark.evaluation.predictions import Predictions, read_csv, write_csv
+
+
+@pytest.fixture
+def other(trained: Path, tmp_path: Path) -> Path:
+    """The same run, but the first three answers on validation are turned round."""
+    folder = shutil.copytree(trained, tmp_path / "other")
+    stored = read_csv(folder / "predictions.csv")
+    shares = stored.probabilities.copy()
+    rows = [row for row, split in enumerate(stored.splits) if split == "validation"][:3]
+    shares[rows] = shares[rows][:, ::-1]
+    turned = Predictions(stored.paths, stored.labels, shares, stored.splits, stored.groups, stored.classes)
+    write_csv(folder / "predictions.csv", turned)
+    return folder
+
+
+def test_flips_are_found_and_drawn(trained: Path, other: Path, tmp_path: Path) -> None:
+    found = fieldmark.compare(trained, other, out=tmp_path / "out")
+    stored = read_csv(trained / "predictions.csv")
+    part = stored.select("validation")
+    assert {flip["path"] for flip in found["flips"]} == set(part.paths[:3])
+    assert found["a"]["accuracy"] == pytest.approx(fieldmark.Run(trained).metrics["validation"]["accuracy"])
+    assert found["n"] == len(part)
+    assert found["mcnemar"]["only_a_right"] + found["mcnemar"]["only_b_right"] == 3
+    low, high = found["difference_interval"]
+    assert low <= found["difference"] <= high
+    for side in ("a", "b"):
+        assert found[side]["bytes"] == (trained / "model.onnx").stat().st_size
+        assert found[side]["images_per_second"] > 0
+        assert found[side]["training_seconds"] > 0
+    assert json.loads((tmp_path / "out" / "compare.json").read_text("utf-8")) == found
+    with Image.open(tmp_path / "out" / "flips.png") as picture:
+        assert np.asarray(picture).std() > 10
+
+
+def test_a_folder_of_labelled_images(trained: Path, other: Path, faces: Path) -> None:
+    held_out = fieldmark.compare(trained, other, faces / "validation")
+    assert held_out["flips"] == []
+    assert held_out["difference"] == 0
+    assert "which of them is better cannot be told" in held_out["sentence"]
+    assert held_out["a"]["accuracy"] == pytest.approx(fieldmark.Run(trained).metrics["validation"]["accuracy"])
+    flattered = fieldmark.compare(trained, other / "model.onnx", faces / "train")
+    assert any(remark.startswith("A was trained on") for remark in flattered["remarks"])
+    assert not any(remark.startswith("B was trained on") for remark in flattered["remarks"])
+
+
+def test_only_what_both_share_is_compared(trained: Path, other: Path) -> None:
+    lines = (other / "dataset.csv").read_text("utf-8").splitlines(keepends=True)
+    column = lines[0].split(",").index("sha256")
+    row = next(number for number, line in enumerate(lines) if ",validation," in line)
+    cells = lines[row].split(",")
+    lines[row] = ",".join([*cells[:column], "0" * 64, *cells[column + 1 :]])
+    (other / "dataset.csv").write_text("".join(lines), "utf-8")
+    whole = fieldmark.compare(trained, trained)
+    found = fieldmark.compare(trained, other)
+    assert found["n"] == whole["n"] - 1
+    assert "1 image of the validation split of A alone left out" in found["remarks"]
+
+
+def test_what_cannot_be_compared_is_refused(trained: Path, other: Path, faces: Path) -> None:
+    with pytest.raises(DatasetError, match="no run folder"):
+        fieldmark.compare(trained, trained / "model.onnx")
+    with pytest.raises(DatasetError, match="holds the splits"):
+        fieldmark.compare(trained, other, faces)
+    stored = read_csv(other / "predictions.csv")
+    all_train = Predictions(
+        stored.paths, stored.labels, stored.probabilities, ("train",) * len(stored), stored.groups, stored.classes
+    )
+    write_csv(other / "predictions.csv", all_train)
+    with pytest.raises(DatasetError, match="held out no image in common"):
+        fieldmark.compare(trained, other)

@@ -1,0 +1,147 @@
+"""Sweeping: a table over choices and seeds that goes on where it stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import fieldmark
+from fieldmark import sweeping
+from fieldmark.errors import FieldmarkError, OutputError, RecipeError
+from fieldmark.runs import Run
+
+RECIPE = {"network": "course", "channels": (8,), "epochs": 3, "batch_size": 16}
+
+
+@pytest.fixture
+def trainings(trained: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Trainings take no time here: each is a copy of one run under its own recipe. Returns the folders trained."""
+    done: list[Path] = []
+
+    def train(directory: Path, *, out: Path, validation: Path | None, progress: object, **choices: Any) -> Run:
+        network = choices.pop("network")
+        recipe, _ = sweeping.choose(network, choices)
+        shutil.copytree(trained, out)
+        (out / "recipe.json").write_text(json.dumps(recipe.to_json()))
+        done.append(out)
+        return Run(out)
+
+    monkeypatch.setattr("fieldmark.pipeline.train", train)
+    return done
+
+
+def test_a_table_a_plot_and_the_images_that_differ(faces: Path, tmp_path: Path, trainings: list[Path]) -> None:
+    out = tmp_path / "out"
+    found = fieldmark.sweep(faces, image_size=[24, 32], seeds=2, out=out, **RECIPE)
+    assert [path.name for path in trainings] == [
+        *("image-size-24_seed-0", "image-size-24_seed-1", "image-size-32_seed-0", "image-size-32_seed-1")
+    ]
+    assert [row["choice"] for row in found["choices"]] == ["image_size 24", "image_size 32"]
+    for row in found["choices"]:
+        assert row["runs"] == 2
+        assert row["sd"] == 0
+        assert row["images_interval"][0] < row["accuracy"] < row["images_interval"][1]
+    assert found["images"] == []
+    assert json.loads((out / "sweep.json").read_text("utf-8")) == found
+    with (out / "sweep.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["choice"] for row in csv.DictReader(file)] == ["image_size 24", "image_size 32"]
+    with (out / "images.csv").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == found["choices"][0]["n"]
+    with Image.open(out / "sweep.png") as picture:
+        picture.load()
+
+
+def test_finished_runs_are_kept_and_broken_ones_trained_again(
+    faces: Path, tmp_path: Path, trainings: list[Path]
+) -> None:
+    out = tmp_path / "out"
+    sweep = {"image_size": [24, 32], "seeds": 1, "out": out, **RECIPE}
+    fieldmark.sweep(faces, **sweep)
+    trainings.clear()
+    fieldmark.sweep(faces, **sweep)
+    assert trainings == []
+    (out / "image-size-32_seed-0" / "run.json").unlink()
+    fieldmark.sweep(faces, **sweep)
+    assert [path.name for path in trainings] == ["image-size-32_seed-0"]
+    trainings.clear()
+    fieldmark.sweep(faces, **sweep | {"seeds": 2})
+    assert [path.name for path in trainings] == ["image-size-24_seed-1", "image-size-32_seed-1"]
+
+
+def test_other_runs_and_other_files_are_left_alone(faces: Path, tmp_path: Path, trainings: list[Path]) -> None:
+    out = tmp_path / "out"
+    fieldmark.sweep(faces, seeds=1, out=out, image_size=24, **RECIPE)
+    with pytest.raises(OutputError, match="another recipe"):
+        fieldmark.sweep(faces, seeds=1, out=out, image_size=32, **RECIPE)
+    smaller = shutil.copytree(faces, tmp_path / "smaller")
+    next((smaller / "train" / "sad").glob("*.png")).unlink()
+    with pytest.raises(OutputError, match="other images"):
+        fieldmark.sweep(smaller, seeds=1, out=out, image_size=24, **RECIPE)
+    (out / "seed-0" / "run.json").unlink()
+    (out / "seed-0" / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"thesis\.txt"):
+        fieldmark.sweep(faces, seeds=1, out=out, image_size=24, **RECIPE)
+    assert (out / "seed-0" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"image_size": [24, 5000]},
+        {"optimizer": ["adam", "adamw"]},
+        {"network": ["course", "resnet"]},
+        {"network": ["course", "efficientnet-lite0"]},
+        {"image_size": [24, 24]},
+        {"image_size": []},
+        {"seed": [1, 2]},
+        {"seeds": 0},
+        {"validation_fraction": 2.0},
+    ],
+)
+def test_every_value_is_checked_before_any_training(
+    faces: Path, tmp_path: Path, trainings: list[Path], choices: dict[str, Any]
+) -> None:
+    with pytest.raises(FieldmarkError) as caught:
+        fieldmark.sweep(faces, out=tmp_path / "out", **RECIPE | choices)
+    assert isinstance(caught.value, RecipeError)
+    assert trainings == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_training_ends_the_sweep(
+    faces: Path, tmp_path: Path, trainings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = fieldmark.pipeline.train  # type: ignore[attr-defined]
+
+    def interrupted(directory: Path, **options: Any) -> Run:
+        run: Run = copy(directory, **options)
+        if len(trainings) == 2:
+            (run.folder / "run.json").write_text(json.dumps(run.info | {"interrupted": True}))
+        return run
+
+    monkeypatch.setattr("fieldmark.pipeline.train", interrupted)
+    sweep = {"image_size": 24, "seeds": 3, "out": tmp_path / "out", **RECIPE}
+    found = fieldmark.sweep(faces, **sweep)
+    assert found["interrupted"]
+    assert found["choices"][0]["runs"] == 1
+    assert "interrupted after 1 of 3 runs" in found["remarks"][-1]
+    again = fieldmark.sweep(faces, **sweep)
+    assert not again["interrupted"]
+    assert [path.name for path in trainings] == ["seed-0", "seed-1", "seed-1", "seed-2"]
+
+
+def test_images_whose_answer_depends_on_the_choice(trained: Path) -> None:
+    stored = sweeping.read_csv(trained / "predictions.csv").select("validation")
+    shares = stored.probabilities.copy()
+    shares[0] = shares[0][::-1]
+    turned = sweeping.Predictions(stored.paths, stored.labels, shares, stored.splits, stored.groups, stored.classes)
+    right = bool(stored.correct[0])
+    images = sweeping._images({"small": [(None, stored), (None, turned)], "large": [(None, stored)] * 2})  # type: ignore[list-item]
+    assert [image["path"] for image in images if image["differs"]] == [stored.paths[0]]
+    assert images[0]["right"] == {"small": 0.5, "large": float(right)}
