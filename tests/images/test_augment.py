@@ -14,9 +14,9 @@ GOLDEN = {
     "none": "b9a7dee725ccf98b",
     "flip": "a3d277ae98653a54",
     "color": "bf90cd0f51791ed2",
-    "standard": "0f9fbbd5af2d07cb",
-    "erasing": "f660ace6e2fe9cfa",
-    "lighten": "a0d7e2a7f787514c",
+    "standard": "b57f0cf23208baf9",
+    "erasing": "7f891b3090e3e352",
+    "lighten": "57a96e5cf48a1b34",
 }
 
 

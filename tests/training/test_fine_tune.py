@@ -44,7 +44,7 @@ def cache(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def head(outputs: int = 3) -> Head:
     random = np.random.default_rng(0)
     weights = random.normal(size=(outputs, 1280)).astype(np.float32) / 40
-    return Head(weights, random.normal(size=outputs).astype(np.float32), 1.0, "made up")
+    return Head(weights, random.normal(size=outputs).astype(np.float32), 1.0, "made up", 1.0, "made up")
 
 
 def test_it_starts_with_the_answers_of_the_fitted_head(faces: Path) -> None:
