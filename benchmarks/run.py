@@ -15,6 +15,7 @@ QUESTIONS = {
     "reading.py": "How fast are images read, the first time and later, against Keras?",
     "predicting.py": "How fast are the answers for files, against ONNX Runtime alone, and in how much memory?",
     "larger_than_memory.py": "How fast, and in how much memory, is a training on 13 GB of pixels?",
+    "trust.py": "Do intervals cover, are probabilities calibrated, are unfamiliar images told?",
     "trust_audit.py": "How much of what is wrong with a dataset does the audit find, and whom does it accuse?",
 }
 

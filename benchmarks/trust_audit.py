@@ -113,7 +113,8 @@ def near_duplicates(folder: Path) -> dict[str, Any]:
                 false.append(paths)
                 continue
             for path in paths:
-                hits[path] = True
+                if path in hits:
+                    hits[path] = True
         kinds = {kind: [hits[path] for path in planted if planted[path][0] == kind] for kind in KINDS}
         rows[name] = {
             "images": len(found.dataset),
