@@ -8,6 +8,7 @@ space between each other, so nothing is claimed of them.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -48,12 +49,10 @@ def thumbnail(pixels: Bytes) -> Bytes:
     (16, 16, 3)
     """
     height, width, channels = pixels.shape
-    rows = np.zeros((SIDE, width, channels), dtype=np.float64)
-    for cell, (start, weights) in enumerate(_cells(height)):
-        # Multiples of 1/16 below 2**24 are exact in float32, in whatever order the sum is taken.
-        band = pixels[start : start + len(weights)].reshape(len(weights), -1)
-        rows[cell] = (weights @ band.astype(np.float32)).reshape(width, channels)
-    sums = np.stack([weights @ rows[:, s : s + len(weights)] for s, weights in _cells(width)], axis=1)
+    # Few calls on whole arrays: between many small ones, threads would wait for Python's lock.
+    # Multiples of 1/16 below 2**24 are exact in float32, in whatever order the sum is taken.
+    rows = _coverage(height) @ pixels.reshape(height, -1).astype(np.float32)
+    sums = _coverage(width).astype(np.float64) @ rows.astype(np.float64).reshape(SIDE, width, channels)
     means = np.rint(sums * (SIDE * SIDE / (height * width)))
     return np.broadcast_to(means, (SIDE, SIDE, 3)).astype(np.uint8)
 
@@ -134,15 +133,14 @@ def near_copies(thumbnails: Bytes) -> list[tuple[int, int, float]]:
     return sorted(equal + found)
 
 
-def _cells(length: int) -> list[tuple[int, Floats]]:
-    # For each cell along one side: the first pixel it covers, and how much of each pixel from there on.
+@functools.lru_cache(maxsize=64)
+def _coverage(length: int) -> Floats:
+    """How much of each pixel along one side each cell covers, float32 (16, length)."""
     edges = [i * length / SIDE for i in range(SIDE + 1)]
-    cells = []
-    for low, high in itertools.pairwise(edges):
-        pixels = np.arange(int(low), min(length, int(np.ceil(high))))
-        covered = np.minimum(high, pixels + 1) - np.maximum(low, pixels)
-        cells.append((int(low), covered.astype(np.float32)))
-    return cells
+    pixels = np.arange(length)
+    covered = [np.minimum(high, pixels + 1) - np.maximum(low, pixels) for low, high in itertools.pairwise(edges)]
+    weights: Floats = np.maximum(np.stack(covered), 0).astype(np.float32)
+    return weights
 
 
 def _turns() -> Integers:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import PIL
+from threadpoolctl import threadpool_limits
 
 from fieldmark.errors import ImageError, NothingUsableError
 from fieldmark.images import formats
@@ -76,7 +77,8 @@ def read(
         return _read_one(dataset, row, store, preprocessing)
 
     decoded = 0
-    with store.writer() as writer:
+    # One BLAS thread: every thread here makes thumbnails by products too small for several.
+    with threadpool_limits(1, user_api="blas"), store.writer() as writer:
         for row, (content, made) in enumerate(ordered_map(read_one, range(len(dataset)))):
             contents.append(content)
             if isinstance(made, Problem):
