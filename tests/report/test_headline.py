@@ -13,7 +13,7 @@ def contents(tmp_path):
     run = make_run(tmp_path, wrong=2, splits={"train": 60, "validation": 100})
     found = read_contents(run)
     audit = {"problems": [], "duplicates": [], "leaks": []}
-    metrics = found.metrics | {"overfitting": {}}
+    metrics = found.metrics | {"overfitting": {}, "learning_curve": {}}
     metrics["validation"]["ece"] = 0.01
     return dataclasses.replace(found, audit=audit, metrics=metrics, run=found.run | {"notes": []})
 

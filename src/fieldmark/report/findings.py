@@ -19,7 +19,7 @@ def resolve_checks(context: Context) -> Data:
     checks = sorted(audit.get("checks") or [], key=_urgency)
     return {
         "folder": root.name if root else "DIR",
-        "checks": [check | {"weight": WEIGHTS[_urgency(check)]} for check in checks],
+        "checks": [_ordered(check) | {"weight": WEIGHTS[_urgency(check)]} for check in checks],
         "findings_shown": FINDINGS_SHOWN,
         "paths_shown": PATHS_SHOWN,
         "probes": _probes(checks),
@@ -37,6 +37,11 @@ def _urgency(check: dict[str, Any]) -> int:
         return 3
     weights = {finding["weight"] for finding in check.get("findings", [])}
     return 0 if "problem" in weights else 1 if weights else 2
+
+
+def _ordered(check: dict[str, Any]) -> Data:
+    """The check with its problems before its notes."""
+    return check | {"findings": sorted(check.get("findings", []), key=lambda finding: finding["weight"] == "note")}
 
 
 def _probes(checks: list[dict[str, Any]]) -> list[Data]:

@@ -51,8 +51,8 @@ def chosen_rows(part: Predictions) -> list[int]:
         rows = np.flatnonzero((part.labels == label) & part.correct)
         spread = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).round().astype(int))
         # From the middle outwards, so that one alone is not always the first file of its folder.
-        order = sorted(spread.tolist(), key=lambda place, middle=len(rows) / 2: abs(place - middle))
-        right.append([int(rows[place]) for place in order])
+        outwards = np.argsort(np.abs(spread - len(rows) / 2), kind="stable")
+        right.append(rows[spread[outwards]].tolist())
     turns = [rows[turn] for turn in range(LOOKED_AT) for rows in right if turn < len(rows)]
     return [*wrong, *turns[: LOOKED_AT - len(wrong)]]
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from fieldmark.evaluation.mistakes import mistakes
 from fieldmark.report.context import Context, Data
-from fieldmark.report.wording import shorten
 
 # A card with its thumbnail takes about 12 KB; the page stays small however bad a run was.
 MISTAKES_SHOWN = {"test": 96, "validation": 96, "train": 24}
@@ -61,17 +60,5 @@ def _kinds(context: Context, analysed: dict[str, Any]) -> list[Data]:
     kinds = []
     for place, kind in enumerate(analysed.get("kinds") or []):
         paths = kind["paths"][:IMAGES_OF_KIND] if place < KINDS_SHOWN else []
-        kinds.append(
-            kind
-            | {
-                "advice": _with_short_names(kind["advice"], [kind["label"], *kind["taken_for"]]),
-                "thumbnails": context.thumbnails(paths),
-            }
-        )
+        kinds.append(kind | {"thumbnails": context.thumbnails(paths)})
     return kinds
-
-
-def _with_short_names(text: str, names: list[str]) -> str:
-    for name in names:
-        text = text.replace(name, shorten(name, 40))
-    return text

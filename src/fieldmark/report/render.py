@@ -25,7 +25,7 @@ from fieldmark.report.context import Context
 from fieldmark.report.overlays import Overlays
 from fieldmark.report.panels import PANELS
 from fieldmark.report.thumbnails import Thumbnails
-from fieldmark.report.wording import duration, sentence, shorten, visible
+from fieldmark.report.wording import duration, prose, sentence, shorten, visible
 
 FILES = "report_files"
 
@@ -79,6 +79,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "prose": prose,
         "sentence": sentence,
         "percent": _percent,
         "number": _number,

@@ -42,7 +42,11 @@ def resolve_learning_curve(context: Context) -> Data:
     """Return accuracy against the number of training images, and what twice as many would bring."""
     found = context.contents.metrics.get("learning_curve") or {}
     points = found.get("points") or []
-    return {**found, "points": points, "chart": _growth_chart(found, points) if points else None}
+    names = ("sentence", "images", "exponent", "gain_of_doubling", "gain_interval")
+    return {name: found.get(name) for name in names} | {
+        "points": points,
+        "chart": _growth_chart(found, points) if points else None,
+    }
 
 
 def resolve_unfamiliar(context: Context) -> Data:
