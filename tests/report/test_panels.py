@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-
 from fieldmark.report.charts import ticks
 from fieldmark.report.contents import read_contents
 from fieldmark.report.context import Context

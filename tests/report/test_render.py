@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from fieldmark.errors import ModelFileError, OutputError
+from fieldmark.evaluation.metrics import metrics_of
+from fieldmark.evaluation.predictions import read_csv
 from fieldmark.report.panels import PANELS
 from fieldmark.report.render import render_report
 from fieldmark.report.wording import visible
-from tests.report.fabricate import change, make_run, read
+from tests.report.fabricate import change, make_run, read, write
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -274,6 +276,54 @@ def test_words_of_the_headline(run):
     assert "Learnt from 12 images with the network course." in text
     assert "right: 6 of 8 validation images." in text
     assert "Always answering cats: 50.0 %." in text
+
+
+def test_a_run_of_an_older_version_renders(run):
+    """As runs were before calibration, familiarity, kinds of mistakes and checks."""
+    (run / "mistakes.json").unlink()
+    change(run / "run.json", choices=[])
+    change(run / "audit.json", checks=[], suspected_labels=[], corrections=[])
+    metrics = read(run / "metrics.json")
+    del metrics["learning_curve"]
+    for split in ("train", "validation"):
+        for name in ("reliability", "brier", "roc", "precision_recall", "unfamiliar", "log_loss_interval"):
+            del metrics[split][name]
+        for row in metrics[split]["per_class"].values():
+            del row["recall_interval"], row["precision_interval"]
+    write(run / "metrics.json", metrics)
+    lines = (run / "predictions.csv").read_text().splitlines()
+    (run / "predictions.csv").write_text("\n".join(line.rsplit(",", 2)[0] for line in lines) + "\n")
+    text = rendered(run).text
+    assert "does not tell how familiar" in text
+    assert "What to photograph next" not in text
+
+
+@pytest.mark.parametrize("splits", [{"train": 1, "validation": 1}, {"train": 1}, {"train": 3, "test": 1}])
+def test_runs_of_a_few_images_render(tmp_path, splits):
+    page = rendered(make_run(tmp_path, splits=splits | {"validation": splits.get("validation", 0)}, wrong=0))
+    assert "None: all" in page.text
+
+
+def test_no_mistakes_are_said_in_words(tmp_path):
+    page = rendered(make_run(tmp_path, wrong=0))
+    assert "None: all 8 answers are right." in page.text
+    assert page.values("data-path") == []
+
+
+def test_a_class_without_validation_images_renders(tmp_path):
+    run = make_run(tmp_path, classes=("cats", "dogs", "owls"))
+    for name in ("predictions.csv", "dataset.csv"):
+        lines = (run / name).read_text().splitlines()
+        (run / name).write_text("\n".join(line for line in lines if "validation/owls" not in line) + "\n")
+    predictions = read_csv(run / "predictions.csv")
+    change(run / "metrics.json", validation=metrics_of(predictions.select("validation")))
+    assert "owls" in rendered(run).text
+
+
+def test_the_script_sets_names_as_text_only():
+    script = (resources.files("fieldmark") / "report" / "static" / "report.js").read_text(encoding="utf-8")
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function|fetch|import", script)
+    assert "</" not in script
 
 
 def test_style_sheet_stands_for_phone_dark_and_paper():

@@ -163,7 +163,7 @@ def _growth_chart(found: Data, points: list[Data]) -> Data:
         curve = [[size, max(0.0, 1 - error * (size / images) ** -exponent)] for size in sizes]
         lines = [{"name": "fitted", "kind": "train", "points": curve}]
         ahead = [min(1.0, 1 - error + gain) for gain in found["gain_interval"]]
-    lowest = min([*(row["low"] for row in drawn), *ahead])
+    lowest = min([*(row["low"] for row in drawn), *(up for line in lines for _, up in line["points"])])
     return plot(
         "Accuracy",
         axis("training images", ticks(0, last), share=False),
