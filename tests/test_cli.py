@@ -138,7 +138,10 @@ class TestPredict:
     def test_csv(self, fieldmark: Command, faces: Path, trained: Path) -> None:
         done = fieldmark("predict", trained, next((faces / "validation" / "sad").iterdir()), "absent.jpg", "--csv")
         rows = list(csv.DictReader(io.StringIO(done.out)))
-        assert list(rows[0]) == ["path", "label", "probability", "p:happy", "p:sad", "unfamiliar", "problem"]
+        names = ["path", "label", "probability", "p:happy", "p:sad", "familiarity", "unfamiliar", "problem"]
+        assert list(rows[0]) == names
+        assert 0 <= float(rows[0]["familiarity"]) <= 1
+        assert rows[1]["familiarity"] == ""
         assert float(rows[0]["p:happy"]) + float(rows[0]["p:sad"]) == pytest.approx(1)
         assert rows[1]["problem"] == "unreadable_file"
 

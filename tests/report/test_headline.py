@@ -13,7 +13,7 @@ def contents(tmp_path):
     run = make_run(tmp_path, wrong=2, splits={"train": 60, "validation": 100})
     found = read_contents(run)
     audit = {"problems": [], "duplicates": [], "leaks": []}
-    metrics = found.metrics | {"overfitting": {}}
+    metrics = found.metrics | {"overfitting": {}, "learning_curve": {}}
     metrics["validation"]["ece"] = 0.01
     return dataclasses.replace(found, audit=audit, metrics=metrics, run=found.run | {"notes": []})
 
@@ -104,3 +104,20 @@ def test_training_images_alone_say_little(contents):
 
 def test_without_numbers_it_says_so(contents):
     assert watched(dataclasses.replace(contents, metrics={})).startswith("Nothing was measured")
+
+
+def test_an_accused_dataset_and_unfamiliar_images_are_watched(contents):
+    check = {"name": "shortcuts", "answer": "Yes, from format.", "findings": [{"weight": "problem"}]}
+    note = {"name": "wrong_labels", "answer": "Only a note.", "findings": [{"weight": "note"}]}
+    other = check | {"name": "files", "answer": "Said elsewhere."}
+    audit = contents.audit | {"checks": [check, note, other]}
+    assert watched(dataclasses.replace(contents, audit=audit)) == "Yes, from format."
+    for unlike, text in ((9, ""), (10, "10 validation images of 200 (5.0 %) look unlike anything in training.")):
+        metrics = contents.metrics | {"validation": contents.metrics["validation"] | {"unfamiliar": unlike}}
+        assert watched(dataclasses.replace(contents, metrics=metrics)) == text
+
+
+@pytest.mark.parametrize(("low", "text"), [(0.004, ""), (0.006, "More would help.")])
+def test_more_images_are_named_where_they_surely_help(contents, low, text):
+    curve = {"sentence": "More would help.", "gain_interval": [low, 0.1]}
+    assert watched(dataclasses.replace(contents, metrics=contents.metrics | {"learning_curve": curve})) == text

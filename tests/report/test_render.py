@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from fieldmark.errors import ModelFileError, OutputError
+from fieldmark.evaluation.metrics import metrics_of
+from fieldmark.evaluation.predictions import read_csv
 from fieldmark.report.panels import PANELS
 from fieldmark.report.render import render_report
 from fieldmark.report.wording import visible
-from tests.report.fabricate import change, make_run, read
+from tests.report.fabricate import change, make_run, read, write
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -34,7 +36,7 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.elements, self.text, self.style = [], "", ""
+        self.elements, self.text, self.style, self.script = [], "", "", ""
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
@@ -43,6 +45,9 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.elements and self.elements[-1][0] == "style" and not self.style:
             self.style = data
+        if self.elements and self.elements[-1][0] == "script":
+            self.script += data
+            return
         self.text += data
 
     def values(self, name):
@@ -76,15 +81,17 @@ def test_page_needs_nothing_but_its_own_files(run):
     for href in page.values("href"):
         assert not href.startswith("#") or href[1:] in page.values("id"), href
     tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base"}
+    assert not tags & {"link", "iframe", "object", "embed", "form", "base"}
 
 
 def test_content_policy_knows_the_style_sheet_and_nothing_else(run):
     page = rendered(run)
     policy = next(attributes["content"] for _, attributes in page.elements if "http-equiv" in attributes)
-    digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
     assert policy.startswith("default-src 'none';")
-    assert f"style-src 'sha256-{digest}'" in policy
+    for kind, text in (("style", page.style), ("script", page.script.rstrip() + "\n")):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}';" in policy
+    assert [attributes for tag, attributes in page.elements if tag == "script"] == [{}]
     assert "unsafe" not in policy
     # The policy forbids them, so they would silently do nothing.
     assert page.values("style") == []
@@ -93,7 +100,8 @@ def test_content_policy_knows_the_style_sheet_and_nothing_else(run):
 
 def test_no_template_switches_escaping_off():
     for template in (resources.files("fieldmark") / "report" / "templates").iterdir():
-        assert not re.search(r"\bsafe\b|autoescape|<script", template.read_text(encoding="utf-8")), template.name
+        text = template.read_text(encoding="utf-8").replace("<script>{{ script }}</script>", "")
+        assert not re.search(r"\bsafe\b|autoescape|<script", text), template.name
 
 
 def elements(page):
@@ -133,7 +141,8 @@ def test_long_names_are_cut(tmp_path):
 def test_thumbnails_are_numbered_small_and_of_the_right_shape(run):
     page = rendered(run)
     sources = page.values("src")
-    assert sources == [f"report_files/{number}.jpg" for number in (1, 2, 3, 4)]
+    files = sorted((run / "report_files").glob("*.jpg"))
+    assert set(sources) == {f"report_files/{number + 1}.jpg" for number in range(len(files))}
     with Image.open(run / sources[0]) as image:
         assert (image.format, image.size) == ("JPEG", (30, 20))
     assert all(page.values("alt"))
@@ -155,13 +164,13 @@ def test_gone_and_broken_images_leave_a_placeholder(run):
         file.unlink() if number % 2 else file.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     page = rendered(run)
     assert page.values("src") == []
-    assert page.text.count("image not found") == 4
+    assert page.text.count("image not found") > 4
 
 
 def test_images_are_not_looked_for_when_the_root_is_unknown(run):
     change(run / "run.json", root=None)
     change(run / "audit.json", root=None)
-    assert rendered(run).text.count("image not found") == 4
+    assert rendered(run).values("src") == []
 
 
 def test_a_second_report_is_the_same_and_leaves_nothing_old(run):
@@ -184,6 +193,7 @@ FILES = (
     "history.csv",
     "dataset.csv",
     "predictions.csv",
+    "mistakes.json",
 )
 
 
@@ -206,6 +216,11 @@ def test_an_almost_empty_run_says_so_in_sentences(run):
         "has no audit",
         "no curves",
         "Nothing was measured",
+        "calibrated was not measured",
+        "does not tell how familiar",
+        "not part of a training",
+        "learning curve was not measured",
+        "is not shown here: this run holds no answers",
         "holds no predictions",
         "Not recorded",
     ):
@@ -246,7 +261,12 @@ def test_two_hundred_classes_are_listed_not_drawn(tmp_path):
     assert "Tells 200 classes apart, from class 0 to class 199" in " ".join(page.text.split())
     assert "matrix" not in page.values("class")
     assert "The 50 commonest of 150 pairs" in page.text
-    assert len(page.values("src")) == 96 + 24
+    assert page.values("data-path") == [
+        row["path"]
+        for part in read(run / "report_files" / "mistakes.json")["splits"]
+        for row in part["rows"][: part["shown"]]
+    ]
+    assert len(page.values("data-path")) == 96 + 24
     assert len(read(run / "report_files" / "mistakes.json")["splits"][0]["rows"]) == 150
 
 
@@ -256,6 +276,54 @@ def test_words_of_the_headline(run):
     assert "Learnt from 12 images with the network course." in text
     assert "right: 6 of 8 validation images." in text
     assert "Always answering cats: 50.0 %." in text
+
+
+def test_a_run_of_an_older_version_renders(run):
+    """As runs were before calibration, familiarity, kinds of mistakes and checks."""
+    (run / "mistakes.json").unlink()
+    change(run / "run.json", choices=[])
+    change(run / "audit.json", checks=[], suspected_labels=[], corrections=[])
+    metrics = read(run / "metrics.json")
+    del metrics["learning_curve"]
+    for split in ("train", "validation"):
+        for name in ("reliability", "brier", "roc", "precision_recall", "unfamiliar", "log_loss_interval"):
+            del metrics[split][name]
+        for row in metrics[split]["per_class"].values():
+            del row["recall_interval"], row["precision_interval"]
+    write(run / "metrics.json", metrics)
+    lines = (run / "predictions.csv").read_text().splitlines()
+    (run / "predictions.csv").write_text("\n".join(line.rsplit(",", 2)[0] for line in lines) + "\n")
+    text = rendered(run).text
+    assert "does not tell how familiar" in text
+    assert "What to photograph next" not in text
+
+
+@pytest.mark.parametrize("splits", [{"train": 1, "validation": 1}, {"train": 1}, {"train": 3, "test": 1}])
+def test_runs_of_a_few_images_render(tmp_path, splits):
+    page = rendered(make_run(tmp_path, splits=splits | {"validation": splits.get("validation", 0)}, wrong=0))
+    assert "None: all" in page.text
+
+
+def test_no_mistakes_are_said_in_words(tmp_path):
+    page = rendered(make_run(tmp_path, wrong=0))
+    assert "None: all 8 answers are right." in page.text
+    assert page.values("data-path") == []
+
+
+def test_a_class_without_validation_images_renders(tmp_path):
+    run = make_run(tmp_path, classes=("cats", "dogs", "owls"))
+    for name in ("predictions.csv", "dataset.csv"):
+        lines = (run / name).read_text().splitlines()
+        (run / name).write_text("\n".join(line for line in lines if "validation/owls" not in line) + "\n")
+    predictions = read_csv(run / "predictions.csv")
+    change(run / "metrics.json", validation=metrics_of(predictions.select("validation")))
+    assert "owls" in rendered(run).text
+
+
+def test_the_script_sets_names_as_text_only():
+    script = (resources.files("fieldmark") / "report" / "static" / "report.js").read_text(encoding="utf-8")
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function|fetch|import", script)
+    assert "</" not in script
 
 
 def test_style_sheet_stands_for_phone_dark_and_paper():

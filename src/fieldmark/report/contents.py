@@ -35,6 +35,7 @@ class Contents:
     audit: dict[str, Any]  # audit.json
     recipe: dict[str, Any]  # recipe.json
     run: dict[str, Any]  # run.json
+    mistakes: dict[str, Any]  # mistakes.json
     history: list[dict[str, float | None]]  # one row an epoch, by HISTORY_COLUMNS; None: not measured
     counts: dict[str, dict[str, int]]  # {class: {split: images}}
     sizes: dict[str, tuple[int, int]]  # {path: (width, height)} of the upright image, in pixels
@@ -73,6 +74,7 @@ def read_contents(folder: Path) -> Contents:
         audit=_read_json(folder / "audit.json"),
         recipe=_read_json(folder / "recipe.json"),
         run=_read_json(folder / "run.json"),
+        mistakes=_read_json(folder / "mistakes.json"),
         history=[_numbers(row) for row in _rows(folder / "history.csv", ("epoch",))],
         counts=counts,
         sizes=sizes,

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from fieldmark.images.samples import INK, PAPER, legible, write
-from fieldmark.report.panels import ticks
+from fieldmark.report.charts import ticks
 
 LABEL, PLOT, MARGIN = 220, 520, 24  # pixels
 ROW, TITLE, AXIS = 40, 36, 56  # pixels

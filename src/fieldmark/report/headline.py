@@ -17,6 +17,8 @@ from fieldmark.report.wording import shorten
 FEW_IMAGES = 30
 WIDE_INTERVAL = 0.1
 BAD_CALIBRATION = 0.05
+MANY_UNFAMILIAR = 0.05  # where 1 % is meant
+WORTHWHILE_GAIN = 0.005  # of twice the images
 NAMES_SHOWN = 6
 
 Watch = dict[str, str]  # {"text": a sentence, "panel": where to see more, or ""}
@@ -132,7 +134,31 @@ def _calibration(contents: Contents, numbers: dict[str, Any]) -> list[Watch]:
     error = numbers.get("ece")
     if error is None or error < BAD_CALIBRATION or numbers["n"] < FEW_IMAGES:
         return []
-    return [_watch(f"Its probabilities are off by {100 * error:.0f} points on average.", "")]
+    return [_watch(f"Its probabilities are off by {100 * error:.0f} points on average.", "calibration")]
+
+
+def _unfamiliar(contents: Contents, numbers: dict[str, Any]) -> list[Watch]:
+    unlike, n = numbers.get("unfamiliar"), numbers.get("n", 0)
+    if not unlike or n < FEW_IMAGES or unlike / n < MANY_UNFAMILIAR:
+        return []
+    found = f"{_count(unlike, f'{contents.split} image')} of {n:,} ({percent(unlike / n)})"
+    return [_watch(f"{found} look unlike anything in training.", "unfamiliar")]
+
+
+def _accused(contents: Contents, numbers: dict[str, Any]) -> list[Watch]:
+    """What an audit says of labels and shortcuts; leaks, copies and bad files are watched by themselves."""
+    return [
+        _watch(shorten(check["answer"], 300), "checks")
+        for check in contents.audit.get("checks") or []
+        if check["name"] in ("wrong_labels", "shortcuts")
+        and any(finding["weight"] == "problem" for finding in check["findings"])
+    ]
+
+
+def _more_images(contents: Contents, numbers: dict[str, Any]) -> list[Watch]:
+    found = contents.metrics.get("learning_curve") or {}
+    gain = found.get("gain_interval")
+    return [_watch(found["sentence"], "learning_curve")] if gain and gain[0] > WORTHWHILE_GAIN else []
 
 
 def _problems(contents: Contents, numbers: dict[str, Any]) -> list[Watch]:
@@ -166,7 +192,10 @@ WATCHES: tuple[Callable[[Contents, dict[str, Any]], list[Watch]], ...] = (
     _overfitting,
     _weakest_class,
     _small_classes,
+    _accused,
     _calibration,
+    _unfamiliar,
+    _more_images,
     _notes,
     _problems,
     _duplicates,

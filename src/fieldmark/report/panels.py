@@ -6,33 +6,29 @@ A new panel is an entry of `PANELS`, a function that resolves its data and a tem
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from fieldmark.evaluation.mistakes import mistakes, most_confused
+import numpy as np
+
+from fieldmark.evaluation.mistakes import most_confused
 from fieldmark.images.problems import PROBLEMS
 from fieldmark.recipe import Recipe
-from fieldmark.report.contents import SPLITS, Contents
+from fieldmark.report.charts import learning_charts
+from fieldmark.report.contents import SPLITS
+from fieldmark.report.context import Context, Data
+from fieldmark.report.findings import resolve_checks
 from fieldmark.report.headline import headline
-from fieldmark.report.thumbnails import Thumbnail
-
-Data = dict[str, Any]
+from fieldmark.report.looks import resolve_looks
+from fieldmark.report.mistaken import resolve_mistakes
+from fieldmark.report.trust import other_choices, resolve_calibration, resolve_learning_curve, resolve_unfamiliar
 
 # More classes than this make a table of pairs more readable than a matrix.
 MATRIX_CLASSES = 16
 PAIRS_SHOWN = 50
 EXAMPLES_SHOWN = 20
-# A card with its thumbnail takes about 12 KB; the page stays small however bad a run was.
-MISTAKES_SHOWN = {"test": 96, "validation": 96, "train": 24}
-
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """What a panel may look at: the run folder's contents, and thumbnails of the images it names."""
-
-    contents: Contents
-    thumbnails: Callable[[Sequence[str]], list[Thumbnail | None]]
+# Sample images of a class, and of all classes together.
+SAMPLES, SAMPLED_IMAGES = 6, 36
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,23 +68,21 @@ def resolve_dataset(context: Context) -> Data:
         "leaks": _with_examples(audit.get("leaks", [])),
         "remarks": audit.get("remarks", []),
         "audited": bool(audit),
+        "samples": _samples(context),
     }
 
 
 def resolve_learning(context: Context) -> Data:
     """Return the curves of loss and accuracy over the epochs, and the gap between training and validation."""
     history = context.contents.history
-    loss = [_series(history, split, "loss") for split in ("train", "validation")]
-    accuracy = [_series(history, split, "accuracy") for split in ("train", "validation")]
-    charts = [_chart("Loss", loss, share=False), _chart("Accuracy", accuracy, share=True)] if history else []
     seconds = [row["seconds"] for row in history if row["seconds"] is not None]
     return {
         "epochs": len(history),
         "seconds": sum(seconds) if seconds else None,
-        "charts": charts,
+        "charts": learning_charts(history),
         "history": history,
         "overfitting": context.contents.metrics.get("overfitting") or {},
-        "choices": context.contents.run.get("choices", []),
+        "choices": other_choices(context.contents.run.get("choices", [])),
     }
 
 
@@ -110,28 +104,6 @@ def resolve_confusion(context: Context) -> Data:
         "most_confused": pairs,
         "pairs_shown": min(len(pairs), PAIRS_SHOWN),
     }
-
-
-def resolve_mistakes(context: Context) -> Data:
-    """Return every wrong answer, split by split, the most confident first, with thumbnails of those shown."""
-    predictions = context.contents.predictions
-    if predictions is None:
-        return {"splits": []}
-    row_of = {path: row for row, path in enumerate(predictions.paths)}
-    label_of = {name: label for label, name in enumerate(predictions.classes)}
-    splits = []
-    for split, limit in MISTAKES_SHOWN.items():
-        part = predictions.select(split)
-        if not len(part):
-            continue
-        rows = mistakes(part)
-        images = context.thumbnails([row["path"] for row in rows[:limit]])
-        for row, image in zip(rows, images + [None] * (len(rows) - len(images)), strict=True):
-            of_label = predictions.probabilities[row_of[row["path"]], label_of[row["label"]]]
-            row |= {"label_probability": float(of_label), "thumbnail": image}
-        known, shown = int((part.labels >= 0).sum()), min(limit, len(rows))
-        splits.append({"split": split, "n": known, "wrong": len(rows), "shown": shown, "rows": rows})
-    return {"splits": splits}
 
 
 def resolve_reproduce(context: Context) -> Data:
@@ -159,38 +131,19 @@ def resolve_reproduce(context: Context) -> Data:
     }
 
 
-def ticks(low: float, high: float, *, at_most: int = 5) -> list[float]:
-    """Return round numbers, 1, 2 or 5 apart (times a power of ten), that span `low` to `high`.
-
-    >>> ticks(0.0, 0.83)
-    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    """
-    span = max((high - low) or abs(high) or 1.0, 1e-12)
-    power = 10.0 ** math.floor(math.log10(span / at_most))
-    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if span / step <= at_most)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [float(f"{number * step:.12g}") for number in range(first, max(last, first + 1) + 1)]
-
-
-def _series(history: list[dict[str, float | None]], split: str, what: str) -> Data:
-    points = [[row["epoch"] or number, row[f"{split}_{what}"]] for number, row in enumerate(history, start=1)]
-    values = [value for _, value in points if value is not None]
-    return {"name": split, "points": points, "last": values[-1] if values else None}
-
-
-def _chart(title: str, series: list[Data], *, share: bool) -> Data:
-    values = [value for line in series for _, value in line["points"] if value is not None]
-    epochs = [epoch for line in series for epoch, _ in line["points"]]
-    every = max(1, math.ceil((epochs[-1] - epochs[0]) / 6))
-    marked = sorted({epochs[0], *(epoch for epoch in epochs if not epoch % every)})
-    return {
-        "title": title,
-        "share": share,
-        "series": [line for line in series if line["last"] is not None],
-        "ticks": ticks(min(values, default=0) if share else 0, 1 if share else max(values, default=1)),
-        "epoch_ticks": marked,
-        "last_epoch": epochs[-1],
-    }
+def _samples(context: Context) -> list[Data]:
+    """Some training images of each class, evenly spread over its files."""
+    predictions = context.contents.predictions
+    if predictions is None:
+        return []
+    each = min(SAMPLES, max(3, SAMPLED_IMAGES // max(1, len(predictions.classes))))
+    samples = []
+    for label, name in enumerate(predictions.classes[: SAMPLED_IMAGES // 3]):
+        rows = [row for row in np.flatnonzero(predictions.labels == label) if predictions.splits[row] == "train"]
+        spread = np.unique(np.linspace(0, len(rows) - 1, min(each, len(rows))).round().astype(int))
+        paths = [predictions.paths[rows[place]] for place in spread]
+        samples.append({"name": name, "paths": paths, "thumbnails": context.thumbnails(paths)})
+    return [sample for sample in samples if sample["paths"]]
 
 
 def _problems_by_code(problems: list[dict[str, str]]) -> list[Data]:
@@ -239,11 +192,41 @@ PANELS: dict[str, Panel] = {
         resolve=resolve_confusion,
         template="confusion.html",
     ),
+    "calibration": Panel(
+        title="Calibration",
+        question="When it says 90\N{NO-BREAK SPACE}%, is it right nine times of ten?",
+        resolve=resolve_calibration,
+        template="calibration.html",
+    ),
     "mistakes": Panel(
         title="Mistakes",
-        question="Which images does it get wrong?",
+        question="Which images does it get wrong, and what should I photograph next?",
         resolve=resolve_mistakes,
         template="mistakes.html",
+    ),
+    "looks": Panel(
+        title="Looks",
+        question="What does it look at?",
+        resolve=resolve_looks,
+        template="looks.html",
+    ),
+    "unfamiliar": Panel(
+        title="Unfamiliar",
+        question="Does it notice what it has never seen?",
+        resolve=resolve_unfamiliar,
+        template="unfamiliar.html",
+    ),
+    "checks": Panel(
+        title="Shortcuts",
+        question="Can the class be told from what should not matter, and what else could mislead it?",
+        resolve=resolve_checks,
+        template="checks.html",
+    ),
+    "learning_curve": Panel(
+        title="More images",
+        question="Would more images help?",
+        resolve=resolve_learning_curve,
+        template="learning_curve.html",
     ),
     "reproduce": Panel(
         title="Reproduce",

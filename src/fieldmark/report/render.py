@@ -1,7 +1,8 @@
-"""Render: a run folder becomes `report.html` and `report_files/`; the page runs no code, uses no network.
+"""Render: a run folder becomes `report.html` and `report_files/`; the page uses no network.
 
 Every text of the user (names of files, folders and classes) is escaped by Jinja, which is never switched off;
-the page's content policy allows its own style sheet and images, and nothing else.
+the page's content policy allows its own style sheet, its own script, which sorts and filters, and its images, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from markupsafe import Markup
 from fieldmark import storage
 from fieldmark.evaluation.metrics import percent
 from fieldmark.report.contents import read_contents
-from fieldmark.report.panels import PANELS, Context
+from fieldmark.report.context import Context
+from fieldmark.report.overlays import Overlays
+from fieldmark.report.panels import PANELS
 from fieldmark.report.thumbnails import Thumbnails
-from fieldmark.report.wording import duration, sentence, shorten, visible
+from fieldmark.report.wording import duration, prose, sentence, shorten, visible
 
 FILES = "report_files"
 
@@ -36,18 +39,19 @@ def render_report(folder: Path) -> Path:
     contents = read_contents(folder)
     files = storage.make_folder(folder / FILES)
     thumbnails = Thumbnails(contents.root, files, contents.sizes)
-    context = Context(contents, thumbnails)
+    overlays = Overlays(contents.root, folder, files)
+    context = Context(contents, thumbnails, overlays)
     data = {name: panel.resolve(context) for name, panel in PANELS.items()}
     for name, value in data.items():
         storage.write_json(files / f"{name}.json", value)
     html = (
         _environment()
         .get_template("report.html")
-        .render(panels=PANELS, data=data, files=FILES, fieldmark=contents.run.get("fieldmark"), **_style())
+        .render(panels=PANELS, data=data, files=FILES, fieldmark=contents.run.get("fieldmark"), **_own_texts())
     )
     # Last, so that a page that is there finds all its files.
     storage.write_text(folder / "report.html", html)
-    _remove_others(files, thumbnails.names | {f"{name}.json" for name in PANELS})
+    _remove_others(files, thumbnails.names | overlays.names | {f"{name}.json" for name in PANELS})
     return folder / "report.html"
 
 
@@ -75,6 +79,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "prose": prose,
         "sentence": sentence,
         "percent": _percent,
         "number": _number,
@@ -84,15 +89,21 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _style() -> dict[str, Any]:
-    """Our own style sheet, the one text that is not escaped, and its hash, by which the policy knows it."""
-    style = (resources.files("fieldmark") / "report" / "static" / "report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return {"style": Markup(style), "style_sha256": digest}
+def _own_texts() -> dict[str, Any]:
+    """Our own style sheet and script, the texts that are not escaped, and their hashes, by which the policy knows them.
+
+    An inline script with its hash is the one that runs from a file on a disk: a page's own folder is no origin there.
+    """
+    texts: dict[str, Any] = {}
+    for name, file in (("style", "report.css"), ("script", "report.js")):
+        text = (resources.files("fieldmark") / "report" / "static" / file).read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        texts |= {name: Markup(text), f"{name}_sha256": digest}
+    return texts
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
     """Remove what an earlier report left, by the names that reports use; anything else is not ours."""
     for path in folder.iterdir():
-        if path.name not in names and re.fullmatch(r"\d+\.jpg", path.name):
+        if path.name not in names and re.fullmatch(r"(look-)?\d+\.jpg", path.name):
             path.unlink()

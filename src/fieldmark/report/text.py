@@ -118,6 +118,7 @@ def run_lines(folder: Path) -> list[str]:
     lines = [accuracy_line(split, metrics[split]) for split in ("train", "validation", "test") if split in metrics]
     lines += [
         metrics["overfitting"]["sentence"],
+        *filter(None, [(metrics.get("learning_curve") or {}).get("sentence")]),
         *(f"note: {note}" for note in (*info["notes"], *info["choices"])),
     ]
     return [
@@ -217,13 +218,18 @@ class _CsvLines:
         writer = csv.writer(text, lineterminator="\n")
         if self.header:
             names = [f"p:{name}" for name in self.classes]
-            writer.writerow([guard(name) for name in ("path", "label", "probability", *names, "unfamiliar", "problem")])
+            writer.writerow(
+                [
+                    guard(name)
+                    for name in ("path", "label", "probability", *names, "familiarity", "unfamiliar", "problem")
+                ]
+            )
             self.header = False
         probabilities = [prediction["probabilities"].get(name, "") for name in self.classes]
         cells = (prediction["path"], prediction["label"] or "", prediction["probability"], *probabilities)
         writer.writerow(
             [guard(cell) if isinstance(cell, str) else cell for cell in cells]
-            + [prediction["unfamiliar"], prediction["problem"] or ""]
+            + [prediction["familiarity"], prediction["unfamiliar"], prediction["problem"] or ""]
         )
         return text.getvalue()
 

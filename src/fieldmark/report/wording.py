@@ -28,6 +28,15 @@ def shorten(name: str, length: int = NAME_LENGTH) -> str:
     return f"{name[: length // 2]}…{name[len(name) - (length - length // 2 - 1) :]}"
 
 
+def prose(text: str) -> str:
+    """Return a text with long words cut: the names of files in it, which may be of any length.
+
+    >>> len(prose("see " + "x" * 500))
+    124
+    """
+    return " ".join(shorten(word) for word in text.split(" "))
+
+
 def sentence(text: str) -> str:
     r"""Return a sentence with its first letter large and its full stop; no line breaks before a % sign.
 
