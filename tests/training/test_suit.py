@@ -77,6 +77,15 @@ def test_networks_that_look_at_the_batch_get_it_whole(network: nn.Module) -> Non
     assert make_step(network, Preprocessing(width=SIZE, height=SIZE), Loss(), 8).micro_batch is None
 
 
+def test_a_network_that_cannot_be_copied_is_trained_on_whole_batches() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.LazyLinear(2))
+    network(torch.zeros(2, 3, SIZE, SIZE))
+    copied = make_step(network, Preprocessing(width=SIZE, height=SIZE), Loss(), 64)
+    network[0].kept = network[0].weight * 2  # not a leaf: deepcopy refuses it
+    whole = make_step(network, Preprocessing(width=SIZE, height=SIZE), Loss(), 64)
+    assert (len(copied.ghosts), whole.ghosts, whole.micro_batch) == (2, (), None)
+
+
 def test_micro_batches_of_the_course_fit_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     network = build("course", (300, 300), outputs=1)
     # The first pooling: 298 x 298 x 16 floats in, 149 x 149 x 16 out.

@@ -67,7 +67,10 @@ def in_ghosts(network: nn.Module, shape: Shape) -> bool:
     """
     if not normalises_batches(network) or _uses_chance(network):
         return False
-    frozen = copy.deepcopy(network)
+    try:
+        frozen = copy.deepcopy(network)
+    except Exception:  # such as a module that keeps an intermediate tensor: it is trained on whole batches
+        return False
     for layer in frozen.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.forward = _unchanged  # type: ignore[method-assign,assignment]
