@@ -24,11 +24,13 @@ bench: .venv/ready-for-tests  ## speed and accuracy against peers, side by side
 # Debian's python3 comes without ensurepip; its package python3-venv has it.
 .venv/ready: $(SETUP_FILES)
 	$(PYTHON) -m venv .venv || (rm -rf .venv && apt-get update && apt-get install -y python3-venv && $(PYTHON) -m venv .venv)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,serve]'
 	touch $@
 
 .venv/ready-for-tests: .venv/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pytest hypothesis ruff mypy
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		pytest hypothesis ruff mypy httpx playwright axe-playwright-python schemathesis
+	command -v chromium >/dev/null || (apt-get update && apt-get install -y --no-install-recommends chromium)
 	touch $@
 
 clean:

@@ -25,6 +25,7 @@ FLOORS = [
     {"report"},
     {"pipeline", "auditing"},
     {"comparing", "sweeping"},
+    {"serving"},
     {"cli"},
     {"__main__", "__init__"},
 ]
