@@ -31,6 +31,18 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
+@pytest.fixture(scope="session")
+def _backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("backbones")
+
+
+@pytest.fixture
+def backbones(_backbones: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that tests share, so that the pretrained backbone is converted once for each image size."""
+    monkeypatch.setenv("FIELDMARK_CACHE_DIR", str(_backbones))
+    return _backbones
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """The folder of real datasets beside the checkout; a test that needs it is skipped where it is absent."""

@@ -26,23 +26,7 @@ from tests.no_torch import NO_TORCH
 PREPROCESSING = Preprocessing(width=64, height=64, mean=127.0, deviation=128.0)
 
 
-@pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds the converted backbone for 64 px."""
-    folder = tmp_path_factory.mktemp("converted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIELDMARK_CACHE_DIR", str(folder))
-        find_backbone(PREPROCESSING)
-    return folder
-
-
-@pytest.fixture
-def cache(converted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FIELDMARK_CACHE_DIR", str(converted))
-    return converted
-
-
-def test_embeddings_are_the_networks_features(cache: Path, faces: Path) -> None:
+def test_embeddings_are_the_networks_features(backbones: Path, faces: Path) -> None:
     images = read(scan(faces), PREPROCESSING)
     found = embed(images, find_backbone(PREPROCESSING))
     network = efficientnet_lite.pretrained((64, 64)).eval()
@@ -51,7 +35,7 @@ def test_embeddings_are_the_networks_features(cache: Path, faces: Path) -> None:
     np.testing.assert_allclose(found[:5], wanted, rtol=1e-3, atol=1e-3)
 
 
-def test_a_second_time_nothing_is_computed(cache: Path, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_time_nothing_is_computed(backbones: Path, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = read(scan(faces), PREPROCESSING)
     first = embed(images, find_backbone(PREPROCESSING))
 
@@ -64,7 +48,7 @@ def test_a_second_time_nothing_is_computed(cache: Path, faces: Path, monkeypatch
 
 
 def test_neither_threads_nor_batches_change_the_bits(
-    cache: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backbones: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, backbone = read(scan(faces), PREPROCESSING), find_backbone(PREPROCESSING)
     session = open_session(backbone.path, threads=2)
@@ -89,14 +73,14 @@ def test_the_graph_is_the_network(width: int, height: int) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_a_damaged_backbone_is_converted_again(cache: Path) -> None:
+def test_a_damaged_backbone_is_converted_again(backbones: Path) -> None:
     backbone = find_backbone(PREPROCESSING)
     good = backbone.path.read_bytes()
     backbone.path.write_bytes(good[:-1])
     assert find_backbone(PREPROCESSING).path.read_bytes() == good
 
 
-def test_train_predict_and_evaluate(cache: Path, faces: Path, tmp_path: Path) -> None:
+def test_train_predict_and_evaluate(backbones: Path, faces: Path, tmp_path: Path) -> None:
     run = fieldmark.train(faces, out=tmp_path / "run", image_size=64)
     assert (run.folder / "history.csv").read_text().count("\n") == 1
     assert "cross-validation over groups" in run.info["choices"][0]
@@ -106,7 +90,7 @@ def test_train_predict_and_evaluate(cache: Path, faces: Path, tmp_path: Path) ->
     assert numbers["log_loss"] == pytest.approx(run.metrics["validation"]["log_loss"], abs=1e-4)
 
 
-def test_a_warm_training_needs_no_torch(cache: Path, faces: Path, tmp_path: Path) -> None:
+def test_a_warm_training_needs_no_torch(backbones: Path, faces: Path, tmp_path: Path) -> None:
     fieldmark.train(faces, out=tmp_path / "cold", image_size=64)
     code = NO_TORCH + "import fieldmark; fieldmark.train(sys.argv[1], out=sys.argv[2], image_size=64, seed=1)"
     subprocess.run([sys.executable, "-c", code, str(faces), str(tmp_path / "warm")], check=True)

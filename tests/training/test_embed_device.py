@@ -18,22 +18,9 @@ from fieldmark.training import device as device_module
 from fieldmark.training.device import CPU
 from fieldmark.training.embed_device import TOLERANCE, embed_on_device
 
+pytestmark = pytest.mark.usefixtures("backbones")
+
 PREPROCESSING = Preprocessing(width=32, height=32, mean=127.0, deviation=128.0)
-
-
-@pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds the converted backbone."""
-    folder = tmp_path_factory.mktemp("converted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIELDMARK_CACHE_DIR", str(folder))
-        find_backbone(PREPROCESSING)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def cache(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FIELDMARK_CACHE_DIR", str(converted))
 
 
 def test_they_are_near_the_exported_nodes_and_kept(faces: Path) -> None:

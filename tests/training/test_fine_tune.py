@@ -23,22 +23,10 @@ from fieldmark.training.history import Epoch
 from fieldmark.training.network import network_answers
 from fieldmark.training.suit import depends_on_company
 
+pytestmark = pytest.mark.usefixtures("backbones")
+
 SMALL = {"fine_tune": True, "image_size": 32, "batch_size": 16, "epochs": 1}
 PREPROCESSING = Preprocessing(width=32, height=32, mean=127.0, deviation=128.0)
-
-
-@pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("converted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIELDMARK_CACHE_DIR", str(folder))
-        find_backbone(PREPROCESSING)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def cache(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FIELDMARK_CACHE_DIR", str(converted))
 
 
 def head(outputs: int = 3) -> Head:

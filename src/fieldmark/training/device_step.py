@@ -19,13 +19,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, softplus
 
 from fieldmark.images.augment import Augmentation
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.training.augmentation import vary
 from fieldmark.training.device import is_recorded, repeatable, trains_in_bfloat16
 from fieldmark.training.ghosts import GHOST, replicas, share_statistics
+from fieldmark.training.step import cross_entropies
 from fieldmark.training.suit import in_ghosts
 
 # Batches of a size that run kernel by kernel before one is recorded: torch asks for three, in which libraries choose
@@ -119,10 +119,7 @@ class DeviceStep:
 
     def _losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         # As step.Loss has it, but with class weights that are on the device already.
-        if logits.shape[1] == 1:
-            losses = softplus(logits[:, 0] * (1 - 2 * labels))
-        else:
-            losses = cross_entropy(logits, labels.long(), reduction="none")
+        losses = cross_entropies(logits, labels)
         return losses if self.class_weights is None else losses * self.class_weights[labels.long()]
 
     def _weights(self) -> list[torch.Tensor]:

@@ -49,15 +49,23 @@ class Loss:
 
     def sum(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The sum over images of logits (n, outputs) and labels (n,), each times its class's weight."""
-        if logits.shape[1] == 1:
-            # The same as binary_cross_entropy_with_logits, which subtracts a logit from nearly itself: of a loss
-            # of 5e-7 it is 6 % off in float32, and so is its gradient.
-            losses = softplus(logits[:, 0] * (1 - 2 * labels))
-        else:
-            losses = cross_entropy(logits, labels.long(), reduction="none")
+        losses = cross_entropies(logits, labels)
         if self.class_weights is not None:
             losses = losses * losses.new_tensor(self.class_weights)[labels.long()]
         return losses.sum()
+
+
+def cross_entropies(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The loss (n,) of each image, from logits (n, outputs) and labels (n,): binary for one output.
+
+    >>> [round(loss, 4) for loss in cross_entropies(torch.zeros(2, 4), torch.tensor([0, 3])).tolist()]
+    [1.3863, 1.3863]
+    """
+    if logits.shape[1] > 1:
+        return cross_entropy(logits, labels.long(), reduction="none")
+    # The same as binary_cross_entropy_with_logits, which subtracts a logit from nearly itself: of a loss
+    # of 5e-7 it is 6 % off in float32, and so is its gradient.
+    return softplus(logits[:, 0] * (1 - 2 * labels))
 
 
 @dataclass(frozen=True)
