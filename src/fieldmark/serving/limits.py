@@ -30,8 +30,11 @@ class Limits:
     pixels: int = MAX_PIXELS  # width × height of one image: the problem too_many_pixels of that image
     # all requests together
     connections: int = 1_000  # open at once: 503
-    memory_bytes: int = 128_000_000  # bytes of uploads in memory at once: 429
+    budget_bytes: int = 128_000_000  # bytes of uploads in memory at once: 429
     queue: int = 256  # images that wait for their answer: 429
+    # one image in its decoding process
+    decode_seconds: float = 10.0  # then its process is killed: the problem too_slow of that image
+    decode_memory_bytes: int = 2**31  # bytes of address space of the process
     # time
     header_seconds: float = 10.0  # seconds for the request line and the headers: 408
     body_seconds: float = 60.0  # seconds for the body: 408

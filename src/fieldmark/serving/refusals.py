@@ -43,12 +43,12 @@ REFUSALS: dict[str, RefusalKind] = {
     "unsupported_media_type": RefusalKind(415, "the body is neither a form of files nor an image"),
     "headers_too_large": RefusalKind(431, "the headers have more lines or bytes than allowed"),
     # the server cannot, at the moment
-    "too_many_requests": RefusalKind(429, "as much work waits as is allowed; ask again after Retry-After"),
+    "over_capacity": RefusalKind(429, "as much work waits as is allowed; ask again after Retry-After"),
     "internal_error": RefusalKind(500, "a mistake of ours; the server's log has its details"),
     "too_many_connections": RefusalKind(503, "as many clients are connected as is allowed; ask again later"),
     "worker_lost": RefusalKind(503, "the process that decoded the image died of it, or ran out of time"),
     "stopping": RefusalKind(503, "the server is shutting down"),
-    "too_late": RefusalKind(504, "the answer was not ready within its time"),
+    "deadline": RefusalKind(504, "the answer was not ready within its time"),
 }
 
 

@@ -60,7 +60,7 @@ class Budget:
             if self.taken + count > self.total:
                 raise Refusal(
                     429,
-                    "too_many_requests",
+                    "over_capacity",
                     f"uploads of {self.taken:,} bytes are being answered; at most {self.total:,} at once",
                     hint="send it again in a moment",
                     headers={"Retry-After": "1"},
