@@ -79,10 +79,10 @@ class MissingExtraError(FieldmarkError):
     """An optional part of Fieldmark is not installed."""
 
 
-def missing_extra(what: str, error: ImportError) -> MissingExtraError:
-    """The one error for an absent part of the extra `train`; an ImportError of our own modules is raised as it is."""
+def missing_extra(what: str, error: ImportError, *, extra: str = "train") -> MissingExtraError:
+    """The one error for an absent part of an extra; an ImportError of our own modules is raised as it is."""
     if (error.name or "").startswith("fieldmark"):
         raise error
     return MissingExtraError(
-        f"{what} needs {error.name}, which is not installed", hint="pip install 'fieldmark[train]'"
+        f"{what} needs {error.name}, which is not installed", hint=f"pip install 'fieldmark[{extra}]'"
     )
