@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from fieldmark.serving import refusals, routes_operations, routes_predict
+from fieldmark.serving import refusals, routes_operations, routes_pages, routes_predict
 from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.service import Service, running
 
-ROOMS = (routes_predict, routes_operations)
+ROOMS = (routes_pages, routes_predict, routes_operations)
 
 
 def build_app(service: Service) -> Starlette:
