@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
@@ -38,15 +38,9 @@ class Places:
         self.used = 0
 
     def check(self, images: int = 1) -> None:
-        """Raise Refusal (429, over_capacity) unless so many images find a place."""
+        """Raise Refusal (429, too_many_requests) unless so many images find a place."""
         if self.used + images > self.count:
-            raise Refusal(
-                429,
-                "over_capacity",
-                f"{self.used} images wait for an answer, of at most {self.count}",
-                hint="send the request again after the seconds of Retry-After",
-                headers={"Retry-After": "1"},
-            )
+            raise _too_many(self.used, self.count)
 
     @contextlib.contextmanager
     def taken(self, images: int) -> Iterator[None]:
@@ -68,9 +62,17 @@ class _Image:
 class Batcher:
     """Images that wait, and the threads that answer them; owns the threads: use it in an `async with` block."""
 
-    def __init__(self, classifier: Classifier, *, capacity: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        capacity: int,
+        threads: int | None = None,
+        on_batch: Callable[[int], None] = lambda images: None,
+    ) -> None:
         self._classifier = classifier
         self._capacity = capacity
+        self._on_batch = on_batch
         self._threads = threads or classifier.threads or os.cpu_count() or 1
         self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="answer")
         self._waiting: collections.deque[_Image] = collections.deque()
@@ -80,23 +82,27 @@ class Batcher:
 
     async def __aenter__(self) -> Batcher:
         self._runners = [asyncio.create_task(self._run()) for _ in range(self._threads)]
+        # ONNX Runtime's first call takes longer than the others
+        blank = np.zeros(self._classifier.preprocessing.shape, np.uint8)
+        self._first = asyncio.create_task(self.answer(blank))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for runner in self._runners:
-            runner.cancel()
-        await asyncio.gather(*self._runners, return_exceptions=True)
+        tasks = (*self._runners, self._first)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._executor.shutdown()
 
     async def answer(self, pixels: Pixels) -> Answer:
         """Probabilities float32 (classes,) of preprocessed pixels uint8 (height, width, channels), and familiarity.
 
-        Raises Refusal (429, over_capacity) where too many images wait. Who is cancelled is taken out of the queue.
+        Raises Refusal (429, too_many_requests) where too many images wait. Who is cancelled is taken out of the queue.
         """
         if len(self._waiting) >= self._capacity:
-            raise Refusal(429, "over_capacity", f"{len(self._waiting)} images wait for an answer", hint="try again")
+            raise _too_many(len(self._waiting), self._capacity)
         image = _Image(pixels, asyncio.get_running_loop().create_future())
         self._waiting.append(image)
         self._some.set()
@@ -109,6 +115,7 @@ class Batcher:
             batch = self._take()
             if not batch:
                 continue
+            self._on_batch(len(batch))
             self._idle -= 1
             try:
                 answers = await loop.run_in_executor(self._executor, self._answers, batch)
@@ -149,3 +156,13 @@ def _fail(batch: list[_Image], error: Exception) -> None:
     for image in batch:
         if not image.answer.done():
             image.answer.set_exception(error)
+
+
+def _too_many(waiting: int, most: int) -> Refusal:
+    return Refusal(
+        429,
+        "too_many_requests",
+        f"{waiting} images wait for their answers; at most {most} may",
+        hint="send the request again after the seconds of Retry-After",
+        headers={"Retry-After": "1"},
+    )
