@@ -105,10 +105,15 @@ def check_token(access: Access, headers: Headers) -> Refusal | None:
     given += _cookies(headers, cookie_name(headers))
     if any(is_token(access, value) for value in given):
         return None
+    return wrong_token("the token is wrong" if given else "the token is missing")
+
+
+def wrong_token(detail: str = "the token is wrong") -> Refusal:
+    """The refusal of whoever does not know the token."""
     return Refusal(
         401,
         "no_token",
-        "the token is wrong" if given else "the token is missing",
+        detail,
         hint="open the address with its token that `fieldmark serve` printed, or send `Authorization: Bearer TOKEN`",
         headers={"WWW-Authenticate": 'Bearer realm="fieldmark"'},
     )

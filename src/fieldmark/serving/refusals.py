@@ -6,10 +6,18 @@ one image is no refusal: it stands in the answer beside that image.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from starlette.responses import JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Scope
+
+# A link, since a browser that came from another site's page sends the cookie only with the next click.
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Fieldmark</title>
+<h1>Fieldmark</h1><p>{detail}</p><p>{hint}</p><p><a href="/">Open the page</a></p></html>
+"""
 
 
 class RefusalKind(NamedTuple):
@@ -77,6 +85,15 @@ class Refusal(Exception):
         return {"error": {"code": self.code, "detail": self.detail, "hint": self.hint}}
 
 
-def response(refusal: Refusal) -> JSONResponse:
-    """The answer that carries a refusal."""
+def response(refusal: Refusal, scope: Scope | None = None) -> Response:
+    """The answer that carries a refusal: JSON, or a page for a browser that asks for one."""
+    if scope is not None and wants_page(scope):
+        page = _PAGE.format(detail=html.escape(refusal.detail), hint=html.escape(refusal.hint))
+        return HTMLResponse(page, status_code=refusal.status, headers=refusal.headers)
     return JSONResponse(refusal.to_json(), status_code=refusal.status, headers=refusal.headers)
+
+
+def wants_page(scope: Scope) -> bool:
+    """Whether a person opened the address in a browser."""
+    accepted = [value for name, value in scope["headers"] if name == b"accept"]
+    return scope["method"] == "GET" and any(value.startswith(b"text/html") for value in accepted)
