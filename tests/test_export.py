@@ -115,6 +115,9 @@ def test_the_file_tells_how_familiar_an_image_is(tmp_path: Path, counts: tuple[i
     )
     assert [answer.unfamiliar for answer in classifier.predict(list(PIXELS))] == (found < 0.01).tolist()
     assert classifier.answers(PIXELS[:0])[1].shape == (0,)
+    # No bit depends on the neighbours in a batch
+    alone = np.concatenate([classifier.answers(PIXELS[row : row + 1])[1] for row in range(len(PIXELS))])
+    np.testing.assert_array_equal(found, alone)
     # The older file has no such output: it loads, and nothing is unfamiliar.
     assert older.answers(PIXELS)[1] is None
     assert {(answer.unfamiliar, answer.familiarity) for answer in older.predict(list(PIXELS))} == {(False, None)}

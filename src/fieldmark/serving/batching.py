@@ -38,15 +38,9 @@ class Places:
         self.used = 0
 
     def check(self, images: int = 1) -> None:
-        """Raise Refusal (429, over_capacity) unless so many images find a place."""
+        """Raise Refusal (429, too_many_requests) unless so many images find a place."""
         if self.used + images > self.count:
-            raise Refusal(
-                429,
-                "over_capacity",
-                f"{self.used} images wait for an answer, of at most {self.count}",
-                hint="send the request again after the seconds of Retry-After",
-                headers={"Retry-After": "1"},
-            )
+            raise _too_many(self.used, self.count)
 
     @contextlib.contextmanager
     def taken(self, images: int) -> Iterator[None]:
@@ -93,10 +87,10 @@ class Batcher:
     async def answer(self, pixels: Pixels) -> Answer:
         """Probabilities float32 (classes,) of preprocessed pixels uint8 (height, width, channels), and familiarity.
 
-        Raises Refusal (429, over_capacity) where too many images wait. Who is cancelled is taken out of the queue.
+        Raises Refusal (429, too_many_requests) where too many images wait. Who is cancelled is taken out of the queue.
         """
         if len(self._waiting) >= self._capacity:
-            raise Refusal(429, "over_capacity", f"{len(self._waiting)} images wait for an answer", hint="try again")
+            raise _too_many(len(self._waiting), self._capacity)
         image = _Image(pixels, asyncio.get_running_loop().create_future())
         self._waiting.append(image)
         self._some.set()
@@ -149,3 +143,13 @@ def _fail(batch: list[_Image], error: Exception) -> None:
     for image in batch:
         if not image.answer.done():
             image.answer.set_exception(error)
+
+
+def _too_many(waiting: int, most: int) -> Refusal:
+    return Refusal(
+        429,
+        "too_many_requests",
+        f"{waiting} images wait for their answers; at most {most} may",
+        hint="send the request again after the seconds of Retry-After",
+        headers={"Retry-After": "1"},
+    )

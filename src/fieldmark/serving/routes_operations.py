@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import prometheus_client
@@ -29,6 +30,10 @@ def routes(service: Service) -> list[Route]:
         return JSONResponse({"status": "ready" if ready else "starting"}, 200 if ready else 503)
 
     async def metrics(request: Request) -> Response:
+        service.metrics.accepted.set(service.places.used)
+        service.metrics.uploads.set(service.budget.taken)
+        service.metrics.workers.set(len(service.pool.processes))
+        service.metrics.started.set(service.pool.started)
         text = prometheus_client.generate_latest(service.metrics.registry)
         return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
@@ -55,6 +60,6 @@ def describe_model(service: Service) -> dict[str, Any]:
         "run": run is not None,
         "report": run is not None and (run.folder / "report.html").is_file(),
         "review": run is not None,
-        "limits": {"files": service.limits.files, "file_bytes": service.limits.file_bytes},
+        "limits": dataclasses.asdict(service.limits),
         "version": fieldmark.__version__,
     }

@@ -32,7 +32,10 @@ async def predict_all(service: Service, uploads: list[Upload]) -> list[dict[str,
     """The rows of `fieldmark predict --json`, in the order of the uploads."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(predict_one(service, upload)) for upload in uploads]
-    return [task.result().to_json() for task in tasks]
+    answers = [task.result() for task in tasks]
+    for answer in answers:
+        service.metrics.images.labels(answer.problem or "ok").inc()
+    return [answer.to_json() for answer in answers]
 
 
 async def predict_one(service: Service, upload: Upload) -> Prediction:

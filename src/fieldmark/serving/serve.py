@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -13,15 +14,19 @@ from pathlib import Path
 import uvicorn
 
 from fieldmark.errors import OutputError
-from fieldmark.serving.access import Access, new_token
+from fieldmark.serving.access import Access, loopback_hosts, new_token
 from fieldmark.serving.app import build_app
+from fieldmark.serving.connections import allow_open_files, protocol
 from fieldmark.serving.guard import Guard
 from fieldmark.serving.limits import Limits
+from fieldmark.serving.metrics import Measured
 from fieldmark.serving.service import build_service
 
 BACKLOG = 2048  # connections that the system holds before the server takes them
-DRAIN_SECONDS = 9.0  # for requests under way when the server is told to end
+DRAIN_SECONDS = 8  # for requests under way when the server is told to end
+GRACE_SECONDS = 0.5  # for requests that were sent before their clients could know of the end
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EVERYWHERE = ("0.0.0.0", "::")
 
 
 def serve(
@@ -42,15 +47,17 @@ def serve(
     Raises ModelFileError for a classifier that cannot be loaded, OutputError for an address that cannot be had.
     """
     limits = limits or Limits()
+    allow_open_files(limits)
     token = token or new_token()
     with listening(host, port) as listener:
         port = listener.getsockname()[1]
-        app = build_app(build_service(path, limits))
         access = Access(token, hosts(host, port, allowed_hosts))
+        service = build_service(path, limits)
+        app = Measured(Guard(build_app(service), access, limits), service.metrics)
         server = Server(
             uvicorn.Config(
-                Guard(app, access, limits),
-                http="h11",
+                app,
+                http=protocol(limits),
                 loop="asyncio",
                 ws="none",
                 lifespan="on",
@@ -59,7 +66,7 @@ def serve(
                 server_header=False,
                 proxy_headers=False,
                 backlog=BACKLOG,
-                timeout_graceful_shutdown=round(DRAIN_SECONDS),
+                timeout_graceful_shutdown=DRAIN_SECONDS,
             ),
             lambda: on_ready(f"http://{_in_url(host)}:{port}/?token={token}"),
         )
@@ -77,6 +84,18 @@ class Server(uvicorn.Server):
         """Start, and say so."""
         await super().startup(sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse new connections, answer what was sent on the open ones, and close them."""
+        for listener in self.servers:
+            listener.close()
+        # uvicorn closes idle connections at once, and with them a request that has just been sent there
+        self.server_state.default_headers.append((b"connection", b"close"))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS):
+                while self.server_state.connections:
+                    await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -102,19 +121,20 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _cannot_listen(host: str, port: int, error: Exception) -> OutputError:
+    number = getattr(error, "errno", None) or 0
     hints = {
         errno.EADDRINUSE: "another program listens there; give --port another number, or 0 for any free one",
         errno.EACCES: "ports below 1024 are the administrator's; give --port 8000",
         errno.EADDRNOTAVAIL: "no network card of this machine has that address; 127.0.0.1 is this machine alone",
     }
-    hint = hints.get(getattr(error, "errno", None) or 0, "give --host an address of this machine, such as 127.0.0.1")
-    return OutputError(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}", hint=hint)
+    hint = hints.get(number, "give --host an address of this machine, such as 127.0.0.1")
+    return OutputError(f"cannot listen on {host}:{port}: {os.strerror(number) if number else error}", hint=hint)
 
 
 def hosts(host: str, port: int, allowed: Sequence[str]) -> tuple[str, ...]:
     """The values of Host that are answered: this machine's names, the address, and what was allowed."""
-    names = [*LOOPBACK] if host in (*LOOPBACK, "0.0.0.0", "::") else [host]
-    return tuple(f"{_in_url(name)}:{port}" for name in names) + tuple(allowed)
+    own = () if host in (*LOOPBACK, *EVERYWHERE) else (f"{_in_url(host)}:{port}",)
+    return (*loopback_hosts(port), *own, *allowed)
 
 
 def warnings(host: str, allowed: Sequence[str]) -> list[str]:
@@ -122,7 +142,7 @@ def warnings(host: str, allowed: Sequence[str]) -> list[str]:
     if host in LOOPBACK:
         return []
     lines = [f"warning: {host} is not this machine alone: whoever reaches it and knows the token can use the service"]
-    if host in ("0.0.0.0", "::") and not allowed:
+    if host in EVERYWHERE and not allowed:
         lines.append("warning: only requests to localhost are answered; name others with --allow-host NAME")
     return lines
 

@@ -145,7 +145,7 @@ class Worker:
                 protocol.__name__,
                 str(limits.decode_memory_bytes),
                 str(limits.pixels),
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=asyncio.subprocess.DEVNULL,
                 env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
                 | {"OPENBLAS_NUM_THREADS": "1"},  # each of its threads would take address space
