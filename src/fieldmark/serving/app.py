@@ -11,11 +11,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from fieldmark.serving import refusals, routes_operations, routes_pages, routes_predict
+from fieldmark.serving import (
+    refusals,
+    routes_explain,
+    routes_operations,
+    routes_pages,
+    routes_predict,
+    routes_review,
+)
 from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.service import Service, running
 
-ROOMS = (routes_pages, routes_predict, routes_operations)
+ROOMS = (routes_predict, routes_explain, routes_review, routes_operations, routes_pages)
 
 
 def build_app(service: Service) -> Starlette:

@@ -7,9 +7,9 @@ import { tryAgain } from "./upload.js";
 
 const TOP = 5; // bars before "all"
 const SWITCHES = [
-  ["looked", "What it looked at"],
-  ["layers", "Each layer"],
-  ["similar", "Similar images"],
+  ["looked", "Looked at", "What it looked at"],
+  ["layers", "Layers", "What each layer saw"],
+  ["similar", "Similar", "The most similar training images"],
 ];
 const PROBLEMS = JSON.parse(document.body.dataset.problems);
 
@@ -103,7 +103,7 @@ export class Card {
   }
 
   showSwitches() {
-    const group = SWITCHES.map(([name, text]) => button(text, () => this.toggle(name), { "data-switch": name, "aria-pressed": String(this.item.open.has(name)) }));
+    const group = SWITCHES.map(([name, text, title]) => button(text, () => this.toggle(name), { title, "data-switch": name, "aria-pressed": String(this.item.open.has(name)) }));
     this.switches.replaceChildren(...group);
     this.switches.setAttribute("role", "group");
     this.switches.setAttribute("aria-label", `Look inside the answer for ${visible(this.item.path)}`);
@@ -120,9 +120,10 @@ export class Card {
   }
 
   open(name) {
-    const place = element("section", { class: `panel ${name}`, "data-panel": name, "aria-label": SWITCHES.find(([each]) => each === name)[1], "aria-live": "polite" });
+    const place = element("section", { class: `panel ${name}`, "data-panel": name, "aria-label": SWITCHES.find(([each]) => each === name)[2], "aria-live": "polite" });
     const isWanted = () => this.alive && this.item.open.has(name) && place.isConnected;
     if (name === "looked") {
+      this.node.classList.add("large");
       this.answer.after(place);
       showLooked(this.item, this.frame, place, isWanted);
       return;
@@ -136,7 +137,10 @@ export class Card {
 
   close(name) {
     this.node.querySelector(`[data-panel="${name}"]`)?.remove();
-    if (name === "looked") this.frame.querySelector(".overlay")?.remove();
+    if (name === "looked") {
+      this.frame.querySelector(".overlay")?.remove();
+      this.node.classList.remove("large");
+    }
     this.node.classList.toggle("wide", this.inside.childElementCount > 0);
   }
 

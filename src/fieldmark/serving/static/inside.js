@@ -83,11 +83,12 @@ export function showLayers(item, place, isWanted) {
     const where = element("output", {});
     const show = () => {
       const layer = layers[slider.value - 1];
-      const text = `Layer ${slider.value} of ${layers.length} · ${visible(layer.name)} · ${shapeOf(layer.shape)}`;
+      const name = visible(layer.name.replace(/^\d+ /, ""));
+      const text = `Layer ${slider.value} of ${layers.length} · ${name} · ${shapeOf(layer.shape)}`;
       where.textContent = text;
       slider.setAttribute("aria-valuetext", text);
       image.src = layer.picture;
-      image.alt = `Feature maps after ${visible(layer.name)}, a small picture for each channel`;
+      image.alt = `Feature maps after ${name}, a small picture for each channel`;
     };
     slider.addEventListener("input", show);
     show();

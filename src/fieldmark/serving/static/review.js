@@ -20,24 +20,44 @@ let command = "";
 const undoable = []; // [id, the correction before]
 let saving = false;
 
-export async function openReview() {
-  byId("review-panel").focus({ preventScroll: true });
+// By arrow keys the focus stays on the tabs; otherwise it goes to where the keys work.
+export async function openReview(byArrows) {
+  if (!byArrows) byId("review-panel").focus({ preventScroll: true });
   if (all.length && place < list.length) return;
-  await load();
+  say("Reading what is doubtful …");
+  if (await load()) choose(byId("review-reason").value || "all");
 }
 
+// Whether the list was read. Suspected labels may take the server some seconds: they are asked for again.
 async function load() {
-  say("Reading what is doubtful …");
+  let answer;
   try {
-    const answer = await ask("/api/review");
-    ({ items: all, classes, command } = answer);
-    byId("review-table").textContent = visible(answer.table ?? "corrections.csv");
-    byId("review-help").hidden = all.length === 0;
-    showReasons();
-    choose(byId("review-reason").value || "all");
-    say("");
+    answer = await ask("/api/review");
   } catch (error) {
-    say(`The list cannot be read: ${explainError(error)}`);
+    say(`The list cannot be read: ${explainError(error)}.`);
+    return false;
+  }
+  ({ items: all, classes } = answer);
+  command = answer.command ?? "";
+  byId("review-table").textContent = visible(answer.table ?? "corrections.csv");
+  byId("review-help").hidden = all.length === 0;
+  showReasons();
+  say(answer.problem ? `Decisions cannot be saved: ${answer.problem}` : answer.more ? `${count(answer.more, "more image")} come after these.` : "");
+  byId("review-pending").hidden = !answer.pending;
+  if (answer.pending) setTimeout(loadAgain, 2000);
+  return true;
+}
+
+async function loadAgain() {
+  const now = list[place]?.id;
+  if (saving) setTimeout(loadAgain, 500);
+  else if (await load()) {
+    choose(byId("review-reason").value);
+    const found = list.findIndex((item) => item.id === now);
+    if (found >= 0) {
+      place = found;
+      show();
+    }
   }
 }
 
@@ -70,6 +90,8 @@ function show() {
   byId("review-end").hidden = place < list.length;
   if (place < list.length) showItem(list[place]);
   else showEnd();
+  const active = document.activeElement;
+  if (active.disabled || active.closest("[hidden]")) byId("review-panel").focus({ preventScroll: true });
 }
 
 function showItem(item) {
@@ -135,7 +157,7 @@ function showEnd() {
   byId("review-summary").textContent = all.length === 0
     ? "Nothing is doubtful: no suspected label, no mistake and no unfamiliar image was found."
     : `${count(changed, "label")} changed, ${count(removed, "image")} left out, ${count(kept, "label")} kept${open ? `; ${count(open, "image")} skipped` : ""}.`;
-  byId("review-retrain").hidden = changed + removed === 0;
+  byId("review-retrain").hidden = changed + removed === 0 || command === "";
   byId("review-command").textContent = command;
   byId("review-undo").disabled = undoable.length === 0;
   if (all.length) announce(`The end. ${byId("review-summary").textContent}`);

@@ -8,7 +8,7 @@ const listeners = {};
 export const onTab = (name, listener) => (listeners[name] = listener);
 export const current = () => nameOf(shown().find((tab) => tab.getAttribute("aria-selected") === "true"));
 
-export function select(name, focus = false) {
+export function select(name, byArrows = false) {
   const chosen = shown().find((tab) => nameOf(tab) === name) ?? shown()[0];
   for (const tab of byId("tabs").querySelectorAll('[role="tab"]')) {
     const isChosen = tab === chosen;
@@ -16,9 +16,9 @@ export function select(name, focus = false) {
     tab.tabIndex = isChosen ? 0 : -1;
     byId(`panel-${nameOf(tab)}`).hidden = !isChosen;
   }
-  if (focus) chosen.focus();
+  if (byArrows) chosen.focus();
   history.replaceState(null, "", `#${nameOf(chosen)}`);
-  listeners[nameOf(chosen)]?.();
+  listeners[nameOf(chosen)]?.(byArrows);
 }
 
 export function startTabs() {
