@@ -120,7 +120,7 @@ export class Card {
   }
 
   open(name) {
-    const place = element("section", { class: `panel ${name}`, "data-panel": name, "aria-label": SWITCHES.find(([each]) => each === name)[2], "aria-live": "polite" });
+    const place = element("section", { class: `panel panel-${name}`, "data-panel": name, "aria-label": SWITCHES.find(([each]) => each === name)[2], "aria-live": "polite" });
     const isWanted = () => this.alive && this.item.open.has(name) && place.isConnected;
     if (name === "looked") {
       this.node.classList.add("large");
