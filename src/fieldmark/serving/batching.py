@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
@@ -62,9 +62,17 @@ class _Image:
 class Batcher:
     """Images that wait, and the threads that answer them; owns the threads: use it in an `async with` block."""
 
-    def __init__(self, classifier: Classifier, *, capacity: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        capacity: int,
+        threads: int | None = None,
+        on_batch: Callable[[int], None] = lambda images: None,
+    ) -> None:
         self._classifier = classifier
         self._capacity = capacity
+        self._on_batch = on_batch
         self._threads = threads or classifier.threads or os.cpu_count() or 1
         self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="answer")
         self._waiting: collections.deque[_Image] = collections.deque()
@@ -74,14 +82,18 @@ class Batcher:
 
     async def __aenter__(self) -> Batcher:
         self._runners = [asyncio.create_task(self._run()) for _ in range(self._threads)]
+        # ONNX Runtime's first call takes longer than the others
+        blank = np.zeros(self._classifier.preprocessing.shape, np.uint8)
+        self._first = asyncio.create_task(self.answer(blank))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for runner in self._runners:
-            runner.cancel()
-        await asyncio.gather(*self._runners, return_exceptions=True)
+        tasks = (*self._runners, self._first)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._executor.shutdown()
 
     async def answer(self, pixels: Pixels) -> Answer:
@@ -103,6 +115,7 @@ class Batcher:
             batch = self._take()
             if not batch:
                 continue
+            self._on_batch(len(batch))
             self._idle -= 1
             try:
                 answers = await loop.run_in_executor(self._executor, self._answers, batch)

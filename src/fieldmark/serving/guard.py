@@ -108,7 +108,7 @@ def judge(scope: Scope, access: Access, limits: Limits) -> Refusal | None:
 def _check_target(scope: Scope, limits: Limits) -> Refusal | None:
     """A path of this server: not the address of another, nothing that a file system could read as a way up."""
     raw = scope.get("raw_path") or scope["path"].encode()
-    length = len(raw) + len(scope["query_string"])
+    length = len(raw + b"?" + scope["query_string"]) if scope["query_string"] else len(raw)
     if length > limits.url_bytes:
         return Refusal(414, "url_too_long", f"an address of {length:,} bytes; at most {limits.url_bytes:,} are read")
     if not raw.startswith(b"/") or raw.startswith(b"//"):

@@ -56,6 +56,7 @@ REFUSALS: dict[str, RefusalKind] = {
     "internal_error": RefusalKind(500, "a mistake of ours; the server's log has its details"),
     "too_many_connections": RefusalKind(503, "as many clients are connected as is allowed; ask again later"),
     "worker_lost": RefusalKind(503, "the process that decoded the image died of it, or was ended by the system"),
+    "starting": RefusalKind(503, "the server cannot answer images yet"),
     "stopping": RefusalKind(503, "the server is shutting down"),
     "deadline": RefusalKind(504, "the answer was not ready within its time"),
 }

@@ -9,16 +9,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fieldmark.classifier import Classifier
 from fieldmark.errors import DatasetError, FieldmarkError
 from fieldmark.images.corrections import FILE_NAME, below, correct, read_table
 from fieldmark.report.contents import Contents, read_contents
 from fieldmark.runs import Run
 from fieldmark.serving.retraining import retrain_command, validation_folder
-from fieldmark.serving.similar import Gallery
+from fieldmark.serving.similar import open_gallery
 from fieldmark.serving.suspicions import (
     Item,
     audited_items,
@@ -46,17 +46,14 @@ class Source:
 
 
 class Review:
-    """Owner of the queue of one run; any thread may call its methods.
+    """Owner of the queue of one run; any thread may call its methods."""
 
-    `gallery` returns the embeddings of the training images, or raises FieldmarkError where there are none.
-    """
-
-    def __init__(self, run: Run, gallery: Callable[[], Gallery]) -> None:
+    def __init__(self, classifier: Classifier, run: Run) -> None:
+        self._classifier = classifier
         self._run = run
-        self._gallery = gallery
         self._lock = threading.Lock()
         self._search: threading.Thread | None = None
-        self._suspected: list[Item] | None = None  # None until the search has ended
+        self._queue: dict[str, Item] = {}  # by id, the first first
 
     def page(self) -> dict[str, Any]:
         """Return the queue: {"items", "classes", "command", "table", "more", "pending", "problem"}.
@@ -66,8 +63,8 @@ class Review:
         ModelFileError for a run that cannot be read.
         """
         source = self.source
-        self._begin_search()
-        items = self._items()
+        pending = self._searching()
+        items = list(self._queue.values())
         current, problem = _current(source)
         return {
             "items": [item.to_json(current.get(item.path)) for item in items[:MOST_ITEMS]],
@@ -75,13 +72,14 @@ class Review:
             "command": source.command,
             "table": str(source.root / FILE_NAME) if source.root else None,
             "more": max(0, len(items) - MOST_ITEMS),
-            "pending": self._suspected is None,
+            "pending": pending,
             "problem": problem,
         }
 
     def find(self, id_: str) -> Item | None:
         """The image with this id; None where the queue has none."""
-        return next((item for item in self._items() if item.id == id_), None)
+        self._searching()
+        return self._queue.get(id_)
 
     def file(self, item: Item) -> tuple[Path, tuple[int, int] | None]:
         """Where an image lies, and its (width, height) if they are known. Raises DatasetError."""
@@ -108,27 +106,27 @@ class Review:
         """What the run says; read once."""
         return read_source(read_contents(self._run.folder))
 
-    def _items(self) -> list[Item]:
-        with self._lock:
-            suspected = self._suspected or []
-        return ordered([*suspected, *self.source.items])
-
-    def _begin_search(self) -> None:
+    def _searching(self) -> bool:
+        """Whether suspected labels are being searched for; the first to ask begins it."""
         with self._lock:
             if self._search is None:
+                self._queue = _by_id(self.source.items)
                 self._search = threading.Thread(target=self._find_suspects, name="suspected labels", daemon=True)
                 self._search.start()
+        return self._search.is_alive()
 
     def _find_suspects(self) -> None:
-        found: list[Item] = []
+        if self.source.labels_checked:
+            return
         try:
-            if not self.source.labels_checked:
-                found = suspected_items(self._gallery())
+            found = suspected_items(open_gallery(self._classifier, self._run))
         except FieldmarkError:
-            pass  # without embeddings there is nothing to ask; mistakes and unfamiliar images stand there all the same
-        finally:
-            with self._lock:
-                self._suspected = found
+            return  # without embeddings there is nothing to ask; the other images stand there all the same
+        self._queue = _by_id(ordered([*found, *self.source.items]))
+
+
+def _by_id(items: list[Item]) -> dict[str, Item]:
+    return {item.id: item for item in items}
 
 
 def read_source(contents: Contents) -> Source:

@@ -12,6 +12,7 @@ from fieldmark.classifier import failed_prediction
 from fieldmark.errors import FieldmarkError, ImageError, MissingExtraError
 from fieldmark.images.scan import printable
 from fieldmark.preprocessing import Pixels
+from fieldmark.serving.copies import Copies
 from fieldmark.serving.explaining import Explainer
 from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.service import Service, timely
@@ -34,7 +35,7 @@ NOTHING: dict[str, Any] = {
 def routes(service: Service) -> list[Route]:
     """The route of explanations."""
     explainer = Explainer(service.classifier)
-    similar = Similar(service.classifier, service.run, service.pool)
+    similar = Similar(service.classifier, service.run, Copies(service.pool))
 
     async def explain(request: Request) -> Response:
         label, parts = read_label(request, service.classifier.classes), read_parts(request)

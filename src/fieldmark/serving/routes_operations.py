@@ -12,22 +12,29 @@ from starlette.routing import Route
 
 import fieldmark
 from fieldmark.images.formats import FORMATS
+from fieldmark.serving.openapi import document
+from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.service import Service
 
 
 def routes(service: Service) -> list[Route]:
     """The routes of operations."""
     model = describe_model(service)
+    described = document(fieldmark.__version__)
 
     async def get_model(request: Request) -> Response:
         return JSONResponse(model)
+
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(described)
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        ready = bool(service.pool.processes)
-        return JSONResponse({"status": "ready" if ready else "starting"}, 200 if ready else 503)
+        if not service.pool.processes:
+            raise Refusal(503, "starting", "no process that decodes is ready", headers={"Retry-After": "1"})
+        return JSONResponse({"status": "ready"})
 
     async def metrics(request: Request) -> Response:
         service.metrics.accepted.set(service.places.used)
@@ -42,6 +49,7 @@ def routes(service: Service) -> list[Route]:
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", metrics),
+        Route("/openapi.json", openapi),
     ]
 
 

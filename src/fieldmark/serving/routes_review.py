@@ -13,16 +13,15 @@ from starlette.routing import Route
 from fieldmark.errors import ConflictError, DatasetError, FieldmarkError, ImageError, OutputError
 from fieldmark.images.corrections import REMOVE
 from fieldmark.images.scan import printable
-from fieldmark.serving.copies import small_copy
+from fieldmark.serving.copies import Copies
 from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.review import Review
 from fieldmark.serving.service import Service, timely
-from fieldmark.serving.similar import Similar
 from fieldmark.serving.suspicions import Item
 
 SHOWN_SIDE = 640  # pixels
-BODY_BYTES = 65_536  # of a correction; a class name is a folder's, at most 4 KB
-AT_ONCE = 4  # images read at a time: each may have 512 MB
+BODY_BYTES = 65_536  # of a correction
+NAME_LENGTH = 4_096  # characters of a class name, which is a folder's
 
 
 class Wanted(NamedTuple):
@@ -34,19 +33,17 @@ class Wanted(NamedTuple):
 
 def routes(service: Service) -> list[Route]:
     """The routes of the review; without a run each of them answers 404."""
-    similar = Similar(service.classifier, service.run, service.pool)
-    review = Review(service.run, lambda: similar.gallery) if service.run is not None else None
-    reading = asyncio.Semaphore(AT_ONCE)
+    review = Review(service.classifier, service.run) if service.run is not None else None
+    copies = Copies(service.pool)
 
     async def queue(request: Request) -> Response:
         return JSONResponse(await _done(asyncio.to_thread(_required(review).page)))
 
     async def image(request: Request) -> Response:
         async def copied() -> bytes:
-            async with reading:
-                item = await asyncio.to_thread(_item, _required(review), request)
-                file, size = await asyncio.to_thread(_required(review).file, item)
-                return await small_copy(service.pool, file, size, side=SHOWN_SIDE)
+            item = await asyncio.to_thread(_item, _required(review), request)
+            file, size = await asyncio.to_thread(_required(review).file, item)
+            return await copies.small(file, size, side=SHOWN_SIDE)
 
         content = await timely(request, _done(copied()), service.limits.request_seconds)
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, no-cache"})
@@ -102,8 +99,7 @@ def read_wanted(body: bytes) -> Wanted:
         value = json.loads(body)
     except (ValueError, RecursionError):
         value = None
-    names = set(Wanted._fields)
-    if not isinstance(value, dict) or set(value) != names or not all(isinstance(v, str | None) for v in value.values()):
+    if not isinstance(value, dict) or set(value) != set(Wanted._fields) or not all(map(_is_label, value.values())):
         raise Refusal(
             400,
             "bad_value",
@@ -111,6 +107,16 @@ def read_wanted(body: bytes) -> Wanted:
             hint='{"correction": "cat", "expected": null}: a class, "remove" or null, and what it was before',
         )
     return Wanted(**value)
+
+
+def _is_label(value: Any) -> bool:
+    if not isinstance(value, str):
+        return value is None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False  # JSON may hold half of a character, which no name has
+    return len(value) <= NAME_LENGTH
 
 
 async def _body(request: Request) -> bytes:

@@ -41,15 +41,16 @@ def build_service(path: Path, limits: Limits) -> Service:
     """Load a run folder or a classifier file; nothing is started yet. Raises ModelFileError."""
     classifier = load(path)
     folder = path if path.is_dir() else path.parent
+    metrics = Metrics()
     return Service(
         classifier=classifier,
         run=Run(folder) if (folder / "run.json").is_file() else None,
         pool=DecodePool(classifier.preprocessing, limits),
-        batcher=Batcher(classifier, capacity=limits.queue),
+        batcher=Batcher(classifier, capacity=limits.queue, on_batch=metrics.batch.observe),
         places=Places(limits.queue),
         limits=limits,
         budget=Budget(limits.budget_bytes),
-        metrics=Metrics(),
+        metrics=metrics,
     )
 
 

@@ -25,8 +25,7 @@ from fieldmark.evaluation.predictions import Predictions
 from fieldmark.preprocessing import Pixels
 from fieldmark.report.contents import read_contents
 from fieldmark.runs import Run
-from fieldmark.serving.copies import small_copy
-from fieldmark.serving.workers import DecodePool
+from fieldmark.serving.copies import Copies
 
 SHOWN = 6
 THUMBNAIL = 160  # pixels of the longer side
@@ -74,6 +73,11 @@ def read_gallery(classifier: Classifier, run: Run, predictions: Predictions | No
     )
 
 
+def open_gallery(classifier: Classifier, run: Run) -> Gallery:
+    """As `read_gallery`, from the run's files."""
+    return read_gallery(classifier, run, read_contents(run.folder).predictions)
+
+
 def _same_training(classifier: Classifier, run: Run) -> bool:
     return bool(classifier.metadata.get("dataset_fingerprint") == run.info.get("dataset_fingerprint"))
 
@@ -103,10 +107,10 @@ def _bank(classifier: Classifier) -> tuple[npt.NDArray[np.float16], npt.NDArray[
 class Similar:
     """Owner of a gallery, read when it is first asked for, and of the thumbnails shown of it."""
 
-    def __init__(self, classifier: Classifier, run: Run | None, pool: DecodePool) -> None:
+    def __init__(self, classifier: Classifier, run: Run | None, copies: Copies) -> None:
         self._classifier = classifier
         self._run = run
-        self._pool = pool
+        self._copies = copies
         self._reading = threading.Lock()
         self._thumbnails: collections.OrderedDict[int, str] = collections.OrderedDict()
 
@@ -160,7 +164,7 @@ class Similar:
         if root is None:
             return None
         try:
-            content = await small_copy(self._pool, root / path, sizes.get(path), side=THUMBNAIL)
+            content = await self._copies.small(root / path, sizes.get(path), side=THUMBNAIL)
         except ImageError:
             return None
         url = f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
