@@ -12,8 +12,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +26,7 @@ from fieldmark.images.corrections import read_table
 from fieldmark.pipeline import train
 from fieldmark.report.text import prediction_writer
 from fieldmark.report.wording import visible
+from tests.serving.conftest import serving
 
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -76,12 +75,8 @@ def served(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         run = train(
             root, out=folder / "faces-1", network="course", image_size=24, channels=(8,), epochs=3, batch_size=16
         )
-        command = [sys.executable, "-m", "fieldmark", "serve", str(run.folder), "--port", "0"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            url = next(line for line in process.stdout if "token=" in line).split()[-1]
-            yield Served(url, url.split("/?")[0], root, run.folder)
-            process.terminate()
+        with serving(run.folder) as server:
+            yield Served(f"{server.url}/?token={server.token}", server.url, root, run.folder)
 
 
 @pytest.fixture(scope="module")
@@ -472,7 +467,7 @@ def test_a_file_over_the_limit_is_not_sent(visited: Visit) -> None:
             document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
         }"""
     )
-    expect(visited.page.locator(".card .problem")).to_contain_text("larger than the 50 MB")
+    expect(visited.page.locator(".card .problem")).to_contain_text("Larger than the 50 MB")
     assert not [url for url in visited.requests if "predict" in url]
 
 

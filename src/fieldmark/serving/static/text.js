@@ -4,8 +4,11 @@
 // inside an emoji is part of it and stays.
 const INVISIBLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?![\u00ad\u200c\u200d\u{e0020}-\u{e007f}])\p{Cf}/gu;
 
+const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
+
 export function visible(text) {
   return String(text).replace(INVISIBLE, (letter) => {
+    if (SHORT[letter]) return SHORT[letter];
     const code = letter.codePointAt(0);
     const digits = code.toString(16);
     if (code < 0x100) return `\\x${digits.padStart(2, "0")}`;
