@@ -22,7 +22,7 @@ from fieldmark.serving import (
 from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.service import Service, running
 
-ROOMS = (routes_pages, routes_predict, routes_explain, routes_review, routes_operations)
+ROOMS = (routes_predict, routes_explain, routes_review, routes_operations, routes_pages)
 
 
 def build_app(service: Service) -> Starlette:

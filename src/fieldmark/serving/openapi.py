@@ -85,7 +85,12 @@ def _ref(name: str) -> Schema:
 
 ID = {"name": "id", "in": "path", "required": True, "schema": _text(), "description": "Of an item of /api/review."}
 NAME = {"name": "name", "in": "path", "required": True, "schema": _text(), "description": "A file's name."}
-LABEL = {"name": "label", "in": "query", "schema": _text(), "description": "The class to explain; otherwise the answer."}
+LABEL = {
+    "name": "label",
+    "in": "query",
+    "schema": _text(),
+    "description": "The class to explain; otherwise the answer.",
+}
 PARTS = {
     "name": "parts",
     "in": "query",
@@ -165,7 +170,11 @@ SCHEMAS: dict[str, Schema] = {
         similar=_maybe(
             _list(
                 _object(
-                    "", path=_text(), label=_text(), similarity={"type": "number"}, thumbnail=_maybe(_text("A data: URL."))
+                    "",
+                    path=_text(),
+                    label=_text(),
+                    similarity={"type": "number"},
+                    thumbnail=_maybe(_text("A data: URL.")),
                 )
             )
         ),
@@ -212,7 +221,10 @@ SCHEMAS: dict[str, Schema] = {
     "Error": _object(
         "Why there is no answer.",
         error=_object(
-            "", code=_text(enum=list(REFUSALS)), detail=_text("What was found."), hint=_text("What to do; may be empty.")
+            "",
+            code=_text(enum=list(REFUSALS)),
+            detail=_text("What was found."),
+            hint=_text("What to do; may be empty."),
         ),
     ),
 }

@@ -24,6 +24,7 @@ from fieldmark.serving.service import build_service
 
 BACKLOG = 2048  # connections that the system holds before the server takes them
 DRAIN_SECONDS = 8  # for requests under way when the server is told to end
+ACCEPT_SECONDS = 0.05  # for connections that the system has taken for us
 GRACE_SECONDS = 0.5  # for requests that were sent before their clients could know of the end
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERYWHERE = ("0.0.0.0", "::")
@@ -87,6 +88,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse new connections, answer what was sent on the open ones, and close them."""
+        await asyncio.sleep(ACCEPT_SECONDS)
         for listener in self.servers:
             listener.close()
         # uvicorn closes idle connections at once, and with them a request that has just been sent there

@@ -93,7 +93,8 @@ class DecodePool:
             async with asyncio.timeout(seconds):
                 kind, reply = await worker.ask(content, preprocessing)
         except TimeoutError:
-            worker.process.kill()
+            self._alive.discard(worker)
+            worker.kill()
             raise ImageError("too_slow", f"decoding took longer than {seconds:g} seconds") from None
         except (OSError, ValueError) as error:
             self._alive.discard(worker)
@@ -118,10 +119,10 @@ class DecodePool:
                 self._idle.put_nowait(worker)
                 await worker.process.wait()
             except (OSError, ValueError):
-                worker.kill()
+                pass  # it never was ready; the next one may be
             finally:
                 self._alive.discard(worker)
-                worker.kill()
+                await worker.end()
             await asyncio.sleep(RESTART_SECONDS)
 
 
@@ -137,7 +138,8 @@ class Worker:
         """Start the process; it is not `ready` yet."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        with theirs:
+        with theirs, contextlib.ExitStack() as if_it_fails:
+            if_it_fails.callback(ours.close)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # modules of the folder in which the server was started are none of ours
@@ -151,12 +153,18 @@ class Worker:
                 | {"OPENBLAS_NUM_THREADS": "1"},  # each of its threads would take address space
                 start_new_session=True,  # Ctrl-C is the server's
             )
+            if_it_fails.pop_all()
         return cls(process, ours)
 
     def kill(self) -> None:
-        """End the process, if it has not ended, and close the socket."""
+        """End the process, if it has not ended."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
+
+    async def end(self) -> None:
+        """End the process and forget it."""
+        self.kill()
+        await self.process.wait()
         self._connection.close()
 
     async def ready(self) -> None:
