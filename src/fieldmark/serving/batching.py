@@ -38,7 +38,7 @@ class Places:
         self.used = 0
 
     def check(self, images: int = 1) -> None:
-        """Raise Refusal (429, too_many_requests) unless so many images find a place."""
+        """Raise Refusal (429, over_capacity) unless so many images find a place."""
         if self.used + images > self.count:
             raise _too_many(self.used, self.count)
 
@@ -99,7 +99,7 @@ class Batcher:
     async def answer(self, pixels: Pixels) -> Answer:
         """Probabilities float32 (classes,) of preprocessed pixels uint8 (height, width, channels), and familiarity.
 
-        Raises Refusal (429, too_many_requests) where too many images wait. Who is cancelled is taken out of the queue.
+        Raises Refusal (429, over_capacity) where too many images wait. Who is cancelled is taken out of the queue.
         """
         if len(self._waiting) >= self._capacity:
             raise _too_many(len(self._waiting), self._capacity)
@@ -161,7 +161,7 @@ def _fail(batch: list[_Image], error: Exception) -> None:
 def _too_many(waiting: int, most: int) -> Refusal:
     return Refusal(
         429,
-        "too_many_requests",
+        "over_capacity",
         f"{waiting} images wait for their answers; at most {most} may",
         hint="send the request again after the seconds of Retry-After",
         headers={"Retry-After": "1"},

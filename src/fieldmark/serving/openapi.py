@@ -48,9 +48,9 @@ UPLOAD = (
     "part_headers_too_large",
     "name_too_long",
     "unsupported_media_type",
-    "too_many_requests",
+    "over_capacity",
     "worker_lost",
-    "too_late",
+    "deadline",
 )
 
 
@@ -129,7 +129,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "The image of an item, at most 640 pixels a side.",
         {},
         JPEG,
-        ("not_writable", "worker_lost", "too_late"),
+        ("not_writable", "worker_lost", "deadline"),
         (ID,),
     ),
     ("/api/review/{id}", "put"): Operation(

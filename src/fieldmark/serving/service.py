@@ -64,7 +64,7 @@ async def running(service: Service) -> AsyncIterator[None]:
 async def timely(request: Request, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
     """What `work` returns; it is cancelled when its time is over or its client has left. The body must be read.
 
-    Raises Refusal (504, too_late) when the time is over, and ClientDisconnect, which nobody will read.
+    Raises Refusal (504, deadline) when the time is over, and ClientDisconnect, which nobody will read.
     """
     task = asyncio.ensure_future(work)
     leaving = asyncio.create_task(_left(request))
@@ -74,7 +74,7 @@ async def timely(request: Request, work: Coroutine[Any, Any, Result], seconds: f
             return task.result()
         if leaving.done():
             raise ClientDisconnect
-        raise Refusal(504, "too_late", f"no answer within {seconds:g} seconds", hint="send fewer images a request")
+        raise Refusal(504, "deadline", f"no answer within {seconds:g} seconds", hint="send fewer images a request")
     finally:
         task.cancel()
         leaving.cancel()
