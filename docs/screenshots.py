@@ -86,6 +86,7 @@ def classify(browser: Browser, url: str, images: list[Path], out: Path) -> None:
     for number in (1, 2):
         page.click(f".card:nth-child({number}) [data-switch=looked]")
         page.wait_for_selector(f".card:nth-child({number}) .overlay")
+    page.evaluate("scrollTo(0, 250)")
     page.wait_for_timeout(1000)
     save(page, out)
 
@@ -104,8 +105,8 @@ def review(browser: Browser, url: str, out: Path, size: Any, scheme: Any) -> Non
     """The first doubtful image; nothing is decided."""
     page = opened(browser, url, size, scheme)
     page.click("#tab-review")
+    page.wait_for_selector("#review-one")
     page.wait_for_selector("#review-pending", state="hidden")
-    page.wait_for_selector("#review-image")
     page.wait_for_timeout(1000)
     save(page, out)
 

@@ -33,6 +33,13 @@ export function percent(share) {
   return `${(100 * share).toFixed(digits)}\u00a0%`;
 }
 
+// As short as a card needs it; the table and the downloads have all digits.
+export function roughly(share) {
+  const shown = (100 * share).toFixed(1);
+  if (share > 0 && shown === "0.0") return "< 0.1\u00a0%";
+  return share < 1 && shown === "100.0" ? "> 99.9\u00a0%" : percent(share);
+}
+
 export const count = (number, noun, nouns = `${noun}s`) => `${number.toLocaleString("en")} ${number === 1 ? noun : nouns}`;
 
 export function megabytes(bytes) {
