@@ -91,7 +91,7 @@ def echo(limits: Limits, server: Server) -> Starlette:
         return Response("hello", media_type="text/html")
 
     async def long(request: Request) -> Response:
-        return Response(b"x" * 20_000_000)
+        return Response(b"x" * 1_000_000)
 
     async def refused(request: Request, error: Exception) -> Response:
         if not isinstance(error, Refusal):
