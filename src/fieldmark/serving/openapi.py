@@ -1,4 +1,4 @@
-"""OpenAPI: the document of the HTTP interface, one literal table; a test holds it against the routes and their answers."""
+"""OpenAPI: the document of the interface, one literal table; a test holds it against the routes and their answers."""
 
 from __future__ import annotations
 
