@@ -10,26 +10,26 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
-from fieldmark.serving.app import build_app
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.service import build_service
 from tests.serving.clients import (
     FORM,
-    Answer,
     Server,
     ask,
     chunked,
     field,
     form,
-    no_network,  # noqa: F401 - a fixture for every test here
     part,
     read_answer,
     request,
     serving,
 )
+from tests.serving.conftest import client_of
 
 SMALL = Limits(
     url_bytes=200,
@@ -264,23 +264,18 @@ def image(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
-def test_pixels_queue_and_the_deadline_of_the_service(trained: Path) -> None:
-    limits = Limits(pixels=100, queue=2, request_seconds=30)
+def test_the_limits_of_pixels_of_the_queue_and_of_time(trained: Path) -> None:
+    def predict(client: TestClient, *images: bytes) -> httpx.Response:
+        return client.post("/api/predict", files=[("files", ("a.png", one, "image/png")) for one in images])
 
-    def predict(server: Server, *images: bytes) -> Answer:
-        body = form(*[part(one) for one in images])
-        return ask(server.port, request(server.port, body=body, Content_Type=FORM))
-
-    with serving(limits, build_app(build_service(trained, limits))) as server:
-        assert b'"problem":null' in predict(server, image(10, 10)).body
-        assert b'"problem":"too_many_pixels"' in predict(server, image(10, 11)).body
-        assert b'"problem":"not_an_image"' in predict(server, b"a text named .jpg").body
-        assert b'"problem":"empty_file"' in predict(server, b"").body
-        assert predict(server, *[image(9, 9)] * 2).status == 200
-        assert (predict(server, *[image(9, 9)] * 3).status) == 429
-    limits = Limits(request_seconds=0)
-    with serving(limits, build_app(build_service(trained, limits))) as server:
-        assert predict(server, image(9, 9)).status == 504
+    with client_of(build_service(trained, Limits(pixels=100, queue=2))) as client:
+        answer = predict(client, image(10, 10), image(10, 11)).json()["predictions"]
+        assert [row["problem"] for row in answer] == [None, "too_many_pixels"]
+        answer = predict(client, b"a text named .png", b"").json()["predictions"]
+        assert [row["problem"] for row in answer] == ["not_an_image", "empty_file"]
+        assert predict(client, *[image(9, 9)] * 3).status_code == 429
+    with client_of(build_service(trained, Limits(request_seconds=0))) as client:
+        assert predict(client, image(9, 9)).status_code == 504
 
 
 def assert_soon(condition: Callable[[], bool], seconds: float = 5) -> None:

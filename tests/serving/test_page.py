@@ -12,8 +12,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +26,7 @@ from fieldmark.images.corrections import read_table
 from fieldmark.pipeline import train
 from fieldmark.report.text import prediction_writer
 from fieldmark.report.wording import visible
+from tests.serving.conftest import serving
 
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -76,12 +75,8 @@ def served(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         run = train(
             root, out=folder / "faces-1", network="course", image_size=24, channels=(8,), epochs=3, batch_size=16
         )
-        command = [sys.executable, "-m", "fieldmark", "serve", str(run.folder), "--port", "0"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            url = next(line for line in process.stdout if "token=" in line).split()[-1]
-            yield Served(url, url.split("/?")[0], root, run.folder)
-            process.terminate()
+        with serving(run.folder) as server:
+            yield Served(f"{server.url}/?token={server.token}", server.url, root, run.folder)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +149,15 @@ def drop(page: Page, files: list[tuple[str, bytes]]) -> None:
     )
 
 
+def until(page: Page, expression: str) -> None:
+    """Playwright's own wait_for_function evaluates a string in the page, which the content policy forbids."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"never true: {expression}")
+
+
 def three_images(root: Path) -> list[Path]:
     return sorted((root / "validation").rglob("*.png"))[:3]
 
@@ -197,8 +201,8 @@ def test_a_card_shows_what_was_looked_at_each_layer_and_the_most_similar(visited
     looked = card.get_by_role("button", name="Looked at")
     looked.click()
     expect(card.locator(".overlay")).to_be_visible()
-    visited.page.wait_for_function("document.querySelector('.overlay').naturalWidth > 100")
-    expect(card.locator(".looked .sentence")).to_contain_text("%")
+    until(visited.page, "document.querySelector('.overlay').naturalWidth > 100")
+    expect(card.locator(".panel-looked .sentence")).to_contain_text("%")
     assert looked.get_attribute("aria-pressed") == "true"
     looked.click()
     expect(card.locator(".overlay")).to_have_count(0)
@@ -208,8 +212,8 @@ def test_a_card_shows_what_was_looked_at_each_layer_and_the_most_similar(visited
     expect(card.locator("output")).to_contain_text("Layer 2 of")
     card.get_by_role("button", name="Similar").click()
     # A network without a feature vector has none; then the page says so.
-    expect(card.locator(".similar .note")).not_to_contain_text("Looking")
-    assert len(card.locator(".panel.similar .note").inner_text()) > 20
+    expect(card.locator(".panel-similar .note")).not_to_have_class("note working")
+    assert len(card.locator(".panel-similar .note").inner_text()) > 20
 
 
 def test_the_table_is_downloaded_as_predict_writes_it(visited: Visit, served: Served) -> None:
@@ -278,7 +282,7 @@ def test_review_by_keyboard_is_saved_at_once(visited: Visit, served: Served) -> 
     expect(page.locator("#review-where")).to_have_text(f"1 of {len(items)}")
     first, second = items[:2]
     expect(page.locator("#review-path")).to_have_text(first["path"])
-    page.wait_for_function("document.getElementById('review-image').naturalWidth > 0")
+    until(page, "document.getElementById('review-image').naturalWidth > 0")
     page.keyboard.press("c")
     expect(page.locator("#review-where")).to_have_text(f"2 of {len(items)}")
     (other,) = {"happy", "sad"} - {first["label"]}
@@ -463,7 +467,7 @@ def test_a_file_over_the_limit_is_not_sent(visited: Visit) -> None:
             document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
         }"""
     )
-    expect(visited.page.locator(".card .problem")).to_contain_text("larger than the 50 MB")
+    expect(visited.page.locator(".card .problem")).to_contain_text("Larger than the 50 MB")
     assert not [url for url in visited.requests if "predict" in url]
 
 

@@ -11,7 +11,6 @@ import json
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from starlette.requests import Request
@@ -135,7 +134,7 @@ def read_report(run: Run | None, name: str) -> bytes:
         raise _not_found(f"the run has no {name}") from error
 
 
-def _template(name: str) -> Any:
+def _template(name: str) -> jinja2.Template:
     loader = jinja2.PackageLoader("fieldmark", "serving/templates")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

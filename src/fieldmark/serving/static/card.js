@@ -1,7 +1,7 @@
 // One card: the picture, the answer with its bars, and the switches that look inside.
 import { button, element, nameOf } from "./dom.js";
 import { showLayers, showLooked, showSimilar } from "./inside.js";
-import { percent, sentence, shorten, visible } from "./text.js";
+import { roughly, sentence, shorten, visible } from "./text.js";
 import { draw, release } from "./thumbnails.js";
 import { tryAgain } from "./upload.js";
 
@@ -72,7 +72,7 @@ export class Card {
     const { label, probability, unfamiliar } = this.item.answer;
     this.frame.replaceChildren(this.canvas);
     this.answer.replaceChildren(
-      element("p", { class: "answer" }, nameOf(label, 60), element("span", { class: "share" }, percent(probability))),
+      element("p", { class: "answer" }, nameOf(label, 60), element("span", { class: "share" }, roughly(probability))),
       ...(unfamiliar ? [element("p", { class: "flag" }, "Unlike anything in the training set")] : []),
       this.bars(),
     );
@@ -120,7 +120,7 @@ export class Card {
   }
 
   open(name) {
-    const place = element("section", { class: `panel ${name}`, "data-panel": name, "aria-label": SWITCHES.find(([each]) => each === name)[2], "aria-live": "polite" });
+    const place = element("section", { class: `panel panel-${name}`, "data-panel": name, "aria-label": SWITCHES.find(([each]) => each === name)[2], "aria-live": "polite" });
     const isWanted = () => this.alive && this.item.open.has(name) && place.isConnected;
     if (name === "looked") {
       this.node.classList.add("large");
@@ -159,6 +159,6 @@ function bar([name, share], place) {
     { class: place === 0 ? "first" : null, "data-class": name, "data-share": share },
     element("span", { class: "of" }, nameOf(name, 40)),
     element("span", { class: "rail", "aria-hidden": "true" }, fill),
-    element("span", { class: "share" }, percent(share)),
+    element("span", { class: "share" }, roughly(share)),
   );
 }

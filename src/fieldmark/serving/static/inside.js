@@ -98,7 +98,7 @@ export function showLayers(item, place, isWanted) {
     return [
       element("div", { class: "slider" }, steps[0], element("label", {}, element("span", { class: "hidden" }, "Layer"), slider), steps[1]),
       where,
-      image,
+      element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Feature maps" }, image),
       note("Each small picture is one channel, from its least value (dark) to its greatest (yellow). The first layers see edges and colours, the last ones what tells the classes apart."),
     ];
   });

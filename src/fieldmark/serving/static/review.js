@@ -137,6 +137,9 @@ function showButtons(item) {
   byId("review-change").hidden = target === null;
   byId("review-change-to").replaceChildren(...(target === null ? [] : [nameOf(target, 40)]));
   byId("review-change").onclick = () => decide(target);
+  // Of a mistake the label is often right: there no decision stands out.
+  byId("review-change").classList.toggle("primary", item.reason === "suspected_label");
+  byId("review-keep-as").replaceChildren(nameOf(item.label, 40));
   byId("review-undo").disabled = undoable.length === 0;
   byId("review-back").disabled = place === 0;
   const others = classes.length > 2 ? classes.slice(0, DIGITS) : [];

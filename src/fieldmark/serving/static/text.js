@@ -4,8 +4,11 @@
 // inside an emoji is part of it and stays.
 const INVISIBLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?![\u00ad\u200c\u200d\u{e0020}-\u{e007f}])\p{Cf}/gu;
 
+const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
+
 export function visible(text) {
   return String(text).replace(INVISIBLE, (letter) => {
+    if (SHORT[letter]) return SHORT[letter];
     const code = letter.codePointAt(0);
     const digits = code.toString(16);
     if (code < 0x100) return `\\x${digits.padStart(2, "0")}`;
@@ -28,6 +31,13 @@ export function percent(share) {
   let digits = 1;
   while (digits < 6 && [0, 1].includes(Number(share.toFixed(digits + 2)))) digits += 1;
   return `${(100 * share).toFixed(digits)}\u00a0%`;
+}
+
+// As short as a card needs it; the table and the downloads have all digits.
+export function roughly(share) {
+  const shown = (100 * share).toFixed(1);
+  if (share > 0 && shown === "0.0") return "< 0.1\u00a0%";
+  return share < 1 && shown === "100.0" ? "> 99.9\u00a0%" : percent(share);
 }
 
 export const count = (number, noun, nouns = `${noun}s`) => `${number.toLocaleString("en")} ${number === 1 ? noun : nouns}`;
