@@ -41,10 +41,10 @@ def main() -> None:
         url = stack.enter_context(serving(run))
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        classify(browser, url, images, given.out / "serve-classify.png")
-        answers(browser, url, images, given.out / "serve-answers.png")
-        review(browser, url, given.out / "serve-review.png", WIDE, "light")
-        review(browser, url, given.out / "serve-phone.png", NARROW, "dark")
+        classify(browser, url, images, given.out / "serve-classify.webp")
+        answers(browser, url, images, given.out / "serve-answers.webp")
+        review(browser, url, given.out / "serve-review.webp", WIDE, "light")
+        review(browser, url, given.out / "serve-phone.webp", NARROW, "dark")
         browser.close()
 
 
@@ -112,10 +112,10 @@ def review(browser: Browser, url: str, out: Path, size: Any, scheme: Any) -> Non
 
 
 def save(page: Page, path: Path) -> None:
-    """What the window shows, in 256 colours at most; smaller where that is too large."""
+    """What the window shows, as WebP of at most MOST_BYTES."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    for colours in (256, 128, 64):
-        picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+    for quality in (90, 80, 60):
+        picture.save(path, quality=quality, method=6)
         if path.stat().st_size <= MOST_BYTES:
             break
     page.context.close()

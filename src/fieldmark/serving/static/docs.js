@@ -4,6 +4,9 @@ import { byId, element } from "./dom.js";
 
 const METHODS = ["get", "put", "post", "delete", "patch"];
 
+// Text with `code` in it, as elements.
+const inline = (text = "") => text.split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));
+
 function resolve(document, schema) {
   const name = schema?.$ref?.split("/").at(-1);
   return name ? (document.components?.schemas?.[name] ?? {}) : (schema ?? {});
@@ -47,11 +50,11 @@ function operation(document, path, method, described) {
     "section",
     { class: "operation" },
     element("h2", {}, element("span", { class: `method ${method}` }, method.toUpperCase()), " ", element("code", {}, path)),
-    element("p", {}, described.summary ?? ""),
-    described.description ? element("p", { class: "soft" }, described.description) : null,
+    element("p", {}, ...inline(described.summary)),
+    described.description ? element("p", { class: "soft" }, ...inline(described.description)) : null,
     ...(parameters.length ? [element("h3", {}, "Parameters"), table(["Name", "In", "Type", "Meaning"], parameters)] : []),
     ...bodies,
-    ...(responses.length ? [element("h3", {}, "Answers"), table(["Status", "Meaning", "Content"], responses)] : []),
+    responses.length ? element("details", {}, element("summary", {}, `Answers: ${Object.keys(described.responses).join(", ")}`), table(["Status", "Meaning", "Content"], responses)) : null,
   );
 }
 
@@ -59,8 +62,10 @@ async function start() {
   const place = byId("operations");
   try {
     const document = await ask("/openapi.json");
-    byId("lead").textContent = document.info?.description ?? "";
-    const operations = Object.entries(document.paths ?? {}).flatMap(([path, methods]) => METHODS.filter((method) => methods[method]).map((method) => operation(document, path, method, methods[method])));
+    byId("lead").replaceChildren(...inline(document.info?.description));
+    // What programs ask comes first.
+    const paths = Object.entries(document.paths ?? {}).sort(([a], [b]) => b.startsWith("/api/") - a.startsWith("/api/"));
+    const operations = paths.flatMap(([path, methods]) => METHODS.filter((method) => methods[method]).map((method) => operation(document, path, method, methods[method])));
     const schemas = Object.entries(document.components?.schemas ?? {}).map(([name, schema]) => element("section", { class: "operation" }, element("h2", {}, element("code", {}, name)), element("p", {}, schema.description ?? ""), fields(document, schema)));
     place.replaceChildren(...operations, ...schemas);
   } catch (error) {

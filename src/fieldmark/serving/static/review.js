@@ -142,6 +142,7 @@ function showButtons(item) {
   byId("review-keep-as").replaceChildren(nameOf(item.label, 40));
   byId("review-undo").disabled = undoable.length === 0;
   byId("review-back").disabled = place === 0;
+  byId("review-next").disabled = false;
   const others = classes.length > 2 ? classes.slice(0, DIGITS) : [];
   byId("review-classes").replaceChildren(
     ...others.map((name, number) => button("", () => decide(name), { class: "choice", "aria-pressed": String(item.correction === name) })),
@@ -160,6 +161,9 @@ function showEnd() {
   byId("review-summary").textContent = all.length === 0
     ? "Nothing is doubtful: no suspected label, no mistake and no unfamiliar image was found."
     : `${count(changed, "label")} changed, ${count(removed, "image")} left out, ${count(kept, "label")} kept${open ? `; ${count(open, "image")} skipped` : ""}.`;
+  byId("review-end-title").textContent = open ? "That was the last one" : "That is all";
+  byId("review-next").disabled = true;
+  byId("review-back").disabled = list.length === 0;
   byId("review-retrain").hidden = changed + removed === 0 || command === "";
   byId("review-command").textContent = command;
   byId("review-undo").disabled = undoable.length === 0;
