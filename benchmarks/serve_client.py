@@ -1,10 +1,10 @@
-"""The clients of `serve.py`, a process of their own: raw sockets on one event loop, so that they take little of the cores.
+"""The clients of `serve.py`, a process of their own: raw sockets on one event loop take little of the cores.
 
     python benchmarks/serve_client.py < PLAN     # JSON, see `Plan`; prints one JSON object
 
-Closed loop (`rate` 0): each connection sends its next request when it has its answer. Open loop: request number i is due
-i / rate seconds after the start, whether or not others were answered; its time counts from then (no coordinated omission).
-A connection that the server closed after an answer is opened again.
+Closed loop (`rate` 0): each connection sends its next request when it has its answer. Open loop: request number i is
+due i / rate seconds after the start, whether or not others were answered; its time counts from then (no coordinated
+omission). A connection that the server closed after an answer is opened again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Plan:
     images: int  # in each request
     connections: int
     rate: float  # requests a second; 0: closed loop
-    expected: dict[str, Any]  # by path: the row of `fieldmark predict`, without "path"
+    expected: dict[str, Any]  # by path: the row of `fieldmark predict`, its "path" null
 
 
 @dataclasses.dataclass
@@ -110,8 +110,9 @@ def check(plan: Plan, names: list[str], status: int, body: bytes) -> str:
     if status != 200:
         return "" if set(answer.get("error", {})) == {"code", "detail", "hint"} else "an error of another form"
     rows = answer["predictions"]
-    if [row.pop("path") for row in rows] != names:
+    if [row["path"] for row in rows] != names:
         return "rows of other files"
+    rows = [{**row, "path": None} for row in rows]
     wanted = [plan.expected[name.split("/", 2)[2]] for name in names]
     return "" if rows == wanted else "a wrong answer"
 

@@ -102,25 +102,18 @@ def test_one_at_a_time_and_only_so_many_wait(classifier, pixels, monkeypatch: py
 
 def test_who_left_stops_the_work(classifier, pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     explainer, begun, ended = Explainer(classifier), threading.Event(), threading.Event()
-    ask = classifier.probabilities
-    probabilities = ask(pixels[None])[0]
+    probabilities = classifier.probabilities(pixels[None])[0]
 
-    def slow(images):
-        begun.set()
-        return np.repeat(probabilities[None], len(images), axis=0)
-
-    real = explainer._explain
-
-    def watched(*arguments):
+    def without_end(image, ask):
         try:
-            while True:  # an occlusion without end
-                real(*arguments)
+            for _ in range(2_000):  # some seconds
+                ask(image[None])
+                begun.set()
         except Stopped:
             ended.set()
             raise
 
-    monkeypatch.setattr(classifier, "probabilities", slow)
-    monkeypatch.setattr(explainer, "_explain", watched)
+    monkeypatch.setattr("fieldmark.serving.explaining.occlude", without_end)
 
     async def leave():
         task = asyncio.create_task(explainer.explain(pixels, probabilities, parts=("occlusion",)))

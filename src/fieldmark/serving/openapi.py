@@ -1,4 +1,4 @@
-"""OpenAPI: the document of the HTTP interface, one literal table; a test holds it against the routes and their answers."""
+"""OpenAPI: the document of the interface, one literal table; a test holds it against the routes and their answers."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ PARTS = {
     "schema": _text(),
     "description": "What to tell, between commas: activation, occlusion, layers, similar.",
 }
-FILE = {"type": "string", "format": "binary"}
-FORM = {"type": "object", "properties": {"files": _list(FILE, "The images.")}, "required": ["files"]}
+FILE: Schema = {"type": "string", "format": "binary"}
+FORM: Schema = {"type": "object", "properties": {"files": _list(FILE, "The images.")}, "required": ["files"]}
 PICTURE = _text("A PNG as a data: URL.")
-ONE_IMAGE = {"multipart/form-data": FORM, "application/octet-stream": FILE, "image/*": FILE}
+ONE_IMAGE: dict[str, Schema] = {"multipart/form-data": FORM, "application/octet-stream": FILE, "image/*": FILE}
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/", "get"): Operation("The page; with ?token= it keeps the token in a cookie.", {}, HTML),

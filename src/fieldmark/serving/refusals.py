@@ -41,8 +41,6 @@ REFUSALS: dict[str, RefusalKind] = {
     # too slow, too much
     "too_slow": RefusalKind(408, "the request did not arrive within its time"),
     "changed_meanwhile": RefusalKind(409, "somebody else changed the same value meanwhile"),
-    "not_writable": RefusalKind(409, "the corrections of the dataset cannot be written, or are none"),
-    "not_writable": RefusalKind(409, "the table of corrections cannot be written"),
     "request_too_large": RefusalKind(413, "the body has more bytes than allowed"),
     "file_too_large": RefusalKind(413, "an upload has more bytes than allowed"),
     "too_many_files": RefusalKind(413, "the form holds more files than allowed"),
@@ -57,10 +55,10 @@ REFUSALS: dict[str, RefusalKind] = {
     "internal_error": RefusalKind(500, "a mistake of ours; the server's log has its details"),
     "too_many_connections": RefusalKind(503, "as many clients are connected as is allowed; ask again later"),
     "worker_lost": RefusalKind(503, "the process that decoded the image died of it, or was ended by the system"),
-    "starting": RefusalKind(503, "the server cannot answer images yet"),
     "starting": RefusalKind(503, "the server has just started, and cannot answer yet"),
     "stopping": RefusalKind(503, "the server is shutting down"),
     "deadline": RefusalKind(504, "the answer was not ready within its time"),
+    "not_writable": RefusalKind(507, "the corrections of the dataset cannot be written, or its folder is gone"),
 }
 
 

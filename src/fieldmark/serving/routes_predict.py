@@ -29,9 +29,12 @@ def routes(service: Service) -> list[Route]:
 
 
 async def predict_all(service: Service, uploads: list[Upload]) -> list[dict[str, Any]]:
-    """The rows of `fieldmark predict --json`, in the order of the uploads."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(predict_one(service, upload)) for upload in uploads]
+    """The rows of `fieldmark predict --json`, in the order of the uploads. Raises Refusal."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(predict_one(service, upload)) for upload in uploads]
+    except ExceptionGroup as errors:  # the first refusal, such as worker_lost, ends them all
+        raise errors.exceptions[0] from errors
     answers = [task.result() for task in tasks]
     for answer in answers:
         service.metrics.images.labels(answer.problem or "ok").inc()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, NamedTuple
+from collections.abc import Awaitable
+from typing import Any, NamedTuple, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,7 +15,7 @@ from fieldmark.errors import ConflictError, DatasetError, FieldmarkError, ImageE
 from fieldmark.images.corrections import REMOVE
 from fieldmark.images.scan import printable
 from fieldmark.serving.copies import Copies
-from fieldmark.serving.refusals import Refusal
+from fieldmark.serving.refusals import REFUSALS, Refusal
 from fieldmark.serving.review import Review
 from fieldmark.serving.service import Service, timely
 from fieldmark.serving.suspicions import Item
@@ -22,6 +23,8 @@ from fieldmark.serving.suspicions import Item
 SHOWN_SIDE = 640  # pixels
 BODY_BYTES = 65_536  # of a correction
 NAME_LENGTH = 4_096  # characters of a class name, which is a folder's
+
+Result = TypeVar("Result")
 
 
 class Wanted(NamedTuple):
@@ -50,7 +53,8 @@ def routes(service: Service) -> list[Route]:
 
     async def correction(request: Request) -> Response:
         wanted = read_wanted(await _body(request))
-        return JSONResponse({"item": await _done(asyncio.to_thread(_write, _required(review), request, wanted))})
+        work = asyncio.to_thread(_write, _required(review), request, wanted)
+        return JSONResponse({"item": await _done(work, dataset="not_writable")})
 
     return [
         Route("/api/review", queue, methods=["GET"]),
@@ -128,14 +132,14 @@ async def _body(request: Request) -> bytes:
     return bytes(content)
 
 
-async def _done(work: Any) -> Any:
-    """What `work` returns; an error on purpose becomes a refusal."""
+async def _done(work: Awaitable[Result], *, dataset: str = "not_found") -> Result:
+    """What `work` returns; an error on purpose becomes a refusal, what is wrong with the dataset one of that code."""
     try:
         return await work
     except ConflictError as error:
-        raise Refusal(409, "changed_meanwhile", str(error), hint=error.hint) from error
+        raise Refusal(409, "changed_meanwhile", printable(str(error)), hint=error.hint) from error
     except (DatasetError, OutputError) as error:
-        raise Refusal(409, "not_writable", str(error), hint=error.hint) from error
+        raise Refusal(REFUSALS[dataset].status, dataset, printable(str(error)), hint=printable(error.hint)) from error
     except ImageError as error:
         raise Refusal(404, "not_found", f"the image cannot be shown: {error.detail}") from error
     except FieldmarkError as error:
