@@ -33,6 +33,7 @@ class Server:
 
     port: int
     budget: Budget
+    uploaded: int = 0  # files that reached the application
     received: int = 0  # bytes read from all sockets
     changes: list[str] = dataclasses.field(default_factory=list)
     alive: set[Any] = dataclasses.field(default_factory=set)  # connections of the server
@@ -81,6 +82,7 @@ def echo(limits: Limits, server: Server) -> Starlette:
 
     async def upload(request: Request) -> Response:
         uploads = await read_uploads(request, limits, server.budget)
+        server.uploaded += len(uploads)
         return JSONResponse({"uploads": [[one.name, len(one.content)] for one in uploads]})
 
     async def change(request: Request) -> Response:
@@ -91,7 +93,7 @@ def echo(limits: Limits, server: Server) -> Starlette:
         return Response("hello", media_type="text/html")
 
     async def long(request: Request) -> Response:
-        return Response(b"x" * 20_000_000)
+        return Response(b"x" * 1_000_000)
 
     async def refused(request: Request, error: Exception) -> Response:
         if not isinstance(error, Refusal):

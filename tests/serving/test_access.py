@@ -343,13 +343,6 @@ def test_the_token_in_an_address_works_for_the_first_page_alone(method: str, tar
         assert "set-cookie" not in answered
 
 
-@pytest.mark.parametrize("method", ["DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "X" * 99])
-def test_other_methods_are_not_answered(method: str) -> None:
-    status, answered, reached = judged(method, "/api/predict", [HOST])
-    assert (status, reached, answered["allow"]) == (405, False, "GET, HEAD, POST, PUT")
-    assert not any(name.startswith("access-control-") for name in answered)
-
-
 @pytest.mark.parametrize("target", ["/", "/api/model", "/nothing", "/report/", "/static/page.js"])
 @pytest.mark.parametrize("token", [TOKEN, ""])
 def test_every_answer_tells_the_browser_to_be_careful(target: str, token: str) -> None:

@@ -10,8 +10,10 @@ answer with it (RFC 9112, 9.6).
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import re
+import socket
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -22,8 +24,9 @@ from fieldmark.serving.guard import SECURITY_HEADERS
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.refusals import Refusal
 
-LINGER_SECONDS = 2.0  # for a refused client to read its answer
+LINGER_SECONDS = 1.0  # for a refused client to read its answer
 LINGER_BYTES = 2**18  # that it may still send meanwhile
+LEAST_TAKEN = 2**16  # bytes that a client takes in `write_seconds`, or all that waits for it
 REFUSED_AT_ONCE = 100  # clients too many that are told so; others are cut off without a word
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 
@@ -63,7 +66,9 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Give the client its time for a first request, or refuse one client too many."""
         self._socket = transport
-        super().connection_made(_Transport(transport, self._close))
+        _keep_little_in_the_system(transport)
+        self._transport = _Transport(transport, self._close)
+        super().connection_made(self._transport)
         if len(self.open) < self.limits.connections:
             self.open.add(self)
             self._allow("header", self.limits.header_seconds, self._too_slow)
@@ -90,7 +95,7 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """The client takes its answer more slowly than it is made."""
         super().pause_writing()
-        self._allow("write", self.limits.write_seconds, self._socket.abort)
+        self._watch_taking()
 
     def resume_writing(self) -> None:
         """The client has taken what waited."""
@@ -113,8 +118,7 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """The answer is made; the client may not have taken it yet."""
         super().on_response_complete()
-        if self._socket.get_write_buffer_size():
-            self._allow("write", self.limits.write_seconds, self._socket.abort)
+        self._watch_taking()
 
     def send_400_response(self, msg: str) -> None:
         """What h11 cannot read."""
@@ -183,13 +187,31 @@ class Connection(H11Protocol):
         self._end_all_deadlines()
         if self.conn.their_state in (h11.DONE, h11.CLOSED, h11.MUST_CLOSE):
             self._socket.close()
-            self._allow("write", self.limits.write_seconds, self._socket.abort)
+            self._watch_taking()
             return
         self._thrown_away = 0
-        if not self._socket.is_closing():
+        try:
             self._socket.write_eof()
             self._socket.resume_reading()
-        self._allow("linger", LINGER_SECONDS, self._socket.abort)
+        except OSError:  # the client has cut the connection; asyncio has not seen it yet
+            self._socket.abort()
+        else:
+            self._allow("linger", LINGER_SECONDS, self._socket.abort)
+
+    def _watch_taking(self) -> None:
+        if self._socket.get_write_buffer_size():
+            self._allow("write", self.limits.write_seconds, functools.partial(self._check_taking, self._taken()))
+
+    def _check_taking(self, before: int) -> None:
+        self._end_deadline("write")
+        if self._socket.get_write_buffer_size() and self._taken() - before < LEAST_TAKEN:
+            self._socket.abort()
+        else:
+            self._watch_taking()
+
+    def _taken(self) -> int:
+        """Bytes that the client, or the system on its behalf, has taken so far."""
+        return self._transport.written - self._socket.get_write_buffer_size()
 
     def _allow(self, what: str, seconds: float, otherwise: Callable[[], None]) -> None:
         if what not in self._deadlines:
@@ -212,6 +234,7 @@ class _Transport(asyncio.Transport):
         self._transport = transport
         self._close = close
         self._closed = False
+        self.written = 0  # bytes
 
     def close(self) -> None:
         if not self._closed:
@@ -223,6 +246,7 @@ class _Transport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._closed:
+            self.written += len(data)
             self._transport.write(data)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -233,6 +257,13 @@ class _Transport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self._transport.resume_reading()
+
+
+def _keep_little_in_the_system(transport: asyncio.Transport) -> None:
+    """Let the system hold 64 KB that the client has not taken, not megabytes: else slow clients cannot be told."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None:
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, LEAST_TAKEN)
 
 
 def _too_many(limit: int) -> Refusal:

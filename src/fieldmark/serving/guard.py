@@ -24,7 +24,6 @@ from fieldmark.serving.limits import Limits
 from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.uploads import AT_END
 
-METHODS = ("GET", "HEAD", "POST", "PUT")
 WITHOUT_TOKEN = ("/healthz", "/readyz")  # what a process manager asks; they tell nothing
 REPORT = "/report/"
 
@@ -99,7 +98,6 @@ def judge(scope: Scope, access: Access, limits: Limits) -> Refusal | None:
     return (
         _check_target(scope, limits)
         or checks.check_host(access, headers)
-        or _check_method(scope["method"])
         or checks.check_site(scope["method"], headers)
         or _check_token(scope, access)
     )
@@ -117,14 +115,6 @@ def _check_target(scope: Scope, limits: Limits) -> Refusal | None:
     if "\\" in path or any(part in (".", "..") for part in path.split("/")) or not path.isprintable():
         return Refusal(404, "not_found", "no such page, image or file")
     return None
-
-
-def _check_method(method: str) -> Refusal | None:
-    if method in METHODS:
-        return None
-    return Refusal(
-        405, "method_not_allowed", f"{method[:20]} is not answered here", headers={"Allow": ", ".join(METHODS)}
-    )
 
 
 def _check_token(scope: Scope, access: Access) -> Refusal | None:
