@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -195,17 +197,49 @@ def test_images_of_another_validation_folder_have_their_own_table(tmp_path: Path
     )[0]
     review.correct(item, "dogs", expected=None)
     assert read_table(elsewhere / "corrections.csv") == {"cats/2.jpg": "dogs"}
-    assert module._current(review.source)[0] == {paths[2]: "dogs"}
+    assert module._current(review.source) == {paths[2]: "dogs"}
     assert shlex.split(review.source.command)[:5] == [
         "fieldmark", "train", str(tmp_path / "data"), "--validation", str(elsewhere),
     ]  # fmt: skip
 
 
-def test_a_run_trained_with_another_table_says_what_would_be_lost(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    corrections = [{"path": "train/cats/x.png", "from": "cats", "to": "dogs"}]
+def test_corrections_of_another_table_are_not_lost(tmp_path: Path) -> None:
+    run, table = make_run(tmp_path), tmp_path / "data" / "corrections.csv"
+    corrections = [{"path": "train/cats/image-0.png", "from": "cats", "to": "dogs"}]
     change(run / "run.json", command="fieldmark train data --corrections other.csv", corrections=corrections)
-    assert "lacks 1 of its rows" in opened(run).page()["problem"]
+    review = opened(run)
+    page = review.page()
+    item = review.find(page["items"][0]["id"])
+    assert "trained with another table" in page["problem"]
+    with pytest.raises(DatasetError, match="trained with another table"):
+        review.correct(item, "dogs", expected=None)
+    table.write_text("path,label\ntrain/cats/image-0.png,dogs\n")
+    assert review.page()["problem"] is None
+    review.correct(item, "remove", expected=read_table(table).get(item.path))
+    assert read_table(table)[item.path] == "remove"
+
+
+def test_nothing_of_it_needs_torch(trained: Path, tmp_path: Path) -> None:
+    script = """
+import asyncio, sys
+sys.modules["torch"] = None  # whoever imports it fails
+import numpy as np
+from pathlib import Path
+from fieldmark.classifier import load
+from fieldmark.runs import Run
+from fieldmark.serving.explaining import Explainer
+from fieldmark.serving.review import Review
+classifier, run = load(sys.argv[1]), Run(Path(sys.argv[1]))
+review = Review(classifier, run)
+review.page()
+review._search.join()
+pixels = np.zeros((1, *classifier.preprocessing.shape), np.uint8)
+answer = Explainer(classifier).explain(
+    pixels[0], classifier.probabilities(pixels)[0], parts=("activation", "layers", "occlusion"))
+sys.stdout.write(asyncio.run(answer)["sentence"])
+"""
+    arguments = [sys.executable, "-W", "error", "-c", script, str(trained)]
+    assert "%" in subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_command_trains_again_as_it_was_trained(trained: Path, faces: Path, tmp_path: Path) -> None:

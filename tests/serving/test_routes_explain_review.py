@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
 import fieldmark
 from fieldmark.images.corrections import read_table
+from fieldmark.serving.limits import Limits
+from fieldmark.serving.service import build_service
 from tests.report.fabricate import change
-from tests.serving.asking import Client, asking, error
+from tests.serving.conftest import client_of
 
 BOTH = {"correction": "happy", "expected": None}
 
@@ -32,22 +35,27 @@ def place(trained: Path, faces: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def client(place: Path) -> Iterator[Client]:
-    with asking(place / "run") as client:
+def client(place: Path) -> Iterator[TestClient]:
+    with client_of(build_service(place / "run", Limits())) as client:
         yield client
 
 
 @pytest.fixture
-def item(client: Client, place: Path) -> dict:
+def item(client: TestClient, place: Path) -> dict:
     (place / "faces" / "corrections.csv").unlink(missing_ok=True)
     return client.get("/api/review").json()["items"][0]
+
+
+def error(answer) -> tuple[int, str, str]:
+    """(status, code, detail) of a refusal."""
+    return answer.status_code, answer.json()["error"]["code"], answer.json()["error"]["detail"]
 
 
 def image(faces: Path) -> Path:
     return next((faces / "train" / "sad").glob("*.png"))
 
 
-def test_an_explanation_answers_as_predict_does(client: Client, trained: Path, faces: Path) -> None:
+def test_an_explanation_answers_as_predict_does(client: TestClient, trained: Path, faces: Path) -> None:
     content = image(faces).read_bytes()
     answer = client.post("/api/explain?parts=activation,layers,occlusion,similar", content=content).json()
     (known,) = fieldmark.load(trained).predict(image(faces))
@@ -72,11 +80,11 @@ def test_an_explanation_answers_as_predict_does(client: Client, trained: Path, f
         ("parts=activation,", b"", (400, "no_file")),
     ],
 )
-def test_a_bad_question_is_refused(client: Client, query: str, body: bytes, expected: tuple[int, str]) -> None:
+def test_a_bad_question_is_refused(client: TestClient, query: str, body: bytes, expected: tuple[int, str]) -> None:
     assert error(client.post(f"/api/explain?{query}", content=body))[:2] == expected
 
 
-def test_two_images_or_none_are_not_explained(client: Client, faces: Path) -> None:
+def test_two_images_or_none_are_not_explained(client: TestClient, faces: Path) -> None:
     files = [("files", ("a", image(faces).read_bytes())), ("files", ("b", b"x"))]
     assert error(client.post("/api/explain", files=files))[:2] == (413, "too_many_files")
     answer = client.post("/api/explain", content=b"no image at all").json()
@@ -87,7 +95,7 @@ def test_two_images_or_none_are_not_explained(client: Client, faces: Path) -> No
 
 def test_a_classifier_alone_has_neither_similar_images_nor_a_review(trained: Path, faces: Path, tmp_path: Path) -> None:
     shutil.copy(trained / "model.onnx", tmp_path)
-    with asking(tmp_path / "model.onnx") as client:
+    with client_of(build_service(tmp_path / "model.onnx", Limits())) as client:
         answer = client.post("/api/explain?parts=similar", content=image(faces).read_bytes()).json()
         assert answer["similar"] is None
         assert "without its run" in answer["problem"]
@@ -95,7 +103,7 @@ def test_a_classifier_alone_has_neither_similar_images_nor_a_review(trained: Pat
             assert error(client.request(method, path, json=BOTH))[:2] == (404, "not_found")
 
 
-def test_an_image_of_the_queue_is_a_small_jpeg(client: Client, item: dict, place: Path) -> None:
+def test_an_image_of_the_queue_is_a_small_jpeg(client: TestClient, item: dict, place: Path) -> None:
     path = place / "faces" / item["path"]
     kept = path.read_bytes()
     try:
@@ -122,12 +130,12 @@ def test_an_image_of_the_queue_is_a_small_jpeg(client: Client, item: dict, place
 
 
 @pytest.mark.parametrize("id_", ["0" * 16, "../../run.json", "%2e%2e%2frun.json", "x" * 3000, "\u202e"])
-def test_what_is_not_in_the_queue_is_not_found(client: Client, id_: str) -> None:
+def test_what_is_not_in_the_queue_is_not_found(client: TestClient, id_: str) -> None:
     for method, path in (("GET", f"/api/review/{id_}/image"), ("PUT", f"/api/review/{id_}")):
         assert client.request(method, path, json=BOTH).status_code == 404
 
 
-def test_a_correction_is_written_and_conflicts_are_told(client: Client, item: dict, place: Path) -> None:
+def test_a_correction_is_written_and_conflicts_are_told(client: TestClient, item: dict, place: Path) -> None:
     table, address = place / "faces" / "corrections.csv", f"/api/review/{item['id']}"
     answer = client.put(address, json={"correction": "remove", "expected": None})
     assert answer.json() == {"item": item | {"correction": "remove"}}
@@ -157,17 +165,17 @@ def test_a_correction_is_written_and_conflicts_are_told(client: Client, item: di
         json.dumps({"correction": "x" * 5_000, "expected": None}).encode(),
     ],
 )
-def test_what_is_no_correction_is_refused(client: Client, item: dict, place: Path, body: bytes) -> None:
+def test_what_is_no_correction_is_refused(client: TestClient, item: dict, place: Path, body: bytes) -> None:
     assert error(client.put(f"/api/review/{item['id']}", content=body))[:2] == (400, "bad_value")
     assert not (place / "faces" / "corrections.csv").exists()
 
 
-def test_a_body_without_end_is_cut(client: Client, item: dict) -> None:
+def test_a_body_without_end_is_cut(client: TestClient, item: dict) -> None:
     answer = client.put(f"/api/review/{item['id']}", content=b" " * 70_000)
     assert error(answer)[:2] == (413, "request_too_large")
 
 
-def test_a_table_that_is_none_and_a_dataset_that_moved(client: Client, item: dict, place: Path) -> None:
+def test_a_table_that_is_none_and_a_dataset_that_moved(client: TestClient, item: dict, place: Path) -> None:
     table = place / "faces" / "corrections.csv"
     table.write_text("ssh-rsa AAAA\n")
     assert "expected path,label" in client.get("/api/review").json()["problem"]

@@ -59,13 +59,17 @@ class Review:
         """Return the queue: {"items", "classes", "command", "table", "more", "pending", "problem"}.
 
         `more` counts items beyond MOST_ITEMS. `pending`: suspected labels are still searched for, which takes seconds,
-        once. `problem` says why corrections cannot be read or would be lost, None where all is well. Raises
-        ModelFileError for a run that cannot be read.
+        once. `problem` says why nothing can be corrected, None where it can. Raises ModelFileError for a run that
+        cannot be read.
         """
         source = self.source
         pending = self._searching()
         items = list(self._queue.values())
-        current, problem = _current(source)
+        current, problem = dict[str, str](), None
+        try:
+            current = _current(source)
+        except DatasetError as error:
+            problem = f"{error}; {error.hint}" if error.hint else str(error)
         return {
             "items": [item.to_json(current.get(item.path)) for item in items[:MOST_ITEMS]],
             "classes": list(source.classes),
@@ -97,6 +101,7 @@ class Review:
                 f"{item.path}: the image is not there any more; the next training would refuse a correction of it",
                 hint="undo its correction if it has one, and go on",
             )
+        _current(self.source)
         folder = _folder(self.source, item.path)
         correct(folder / FILE_NAME, file.relative_to(folder).as_posix(), correction, expected=expected)
         return item.to_json(correction)
@@ -172,21 +177,17 @@ def _folder(source: Source, path: str) -> Path:
     return source.validation
 
 
-def _current(source: Source) -> tuple[dict[str, str], str | None]:
-    """{path: correction} of every table, and what is wrong with them."""
+def _current(source: Source) -> dict[str, str]:
+    """{path: correction} of every table. Raises DatasetError where none can be read, or written without a loss."""
     labels: dict[str, str] = {}
-    try:
-        root = _root(source)
-        for folder in (root, source.validation):
-            if folder is not None and (folder / FILE_NAME).is_file():
-                for path, label in below(folder, read_table(folder / FILE_NAME)).items():
-                    labels[path if folder == root else (folder / path).as_posix()] = label
-    except DatasetError as error:
-        return labels, f"{error}; {error.hint}" if error.hint else str(error)
-    lost = [path for path, label in source.other_table.items() if labels.get(path) != label]
-    if lost:
-        return labels, (
-            f"this run was trained with another table (--corrections), and {root / FILE_NAME} lacks {len(lost)} of its "
-            "rows: copy them there, or the next training does without them"
+    root = _root(source)
+    for folder in (root, source.validation):
+        if folder is not None and (folder / FILE_NAME).is_file():
+            for path, label in below(folder, read_table(folder / FILE_NAME)).items():
+                labels[path if folder == root else (folder / path).as_posix()] = label
+    if source.other_table and not labels.keys() & source.other_table.keys():
+        raise DatasetError(
+            f"this run was trained with another table (--corrections), of which {root / FILE_NAME} has no row",
+            hint="copy that table there, or the next training does without it",
         )
-    return labels, None
+    return labels
