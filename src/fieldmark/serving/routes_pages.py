@@ -37,6 +37,7 @@ STATIC = {
     "files.js": SCRIPT,
     "icon.svg": "image/svg+xml",
     "inside.js": SCRIPT,
+    "outcome.js": SCRIPT,
     "page.css": "text/css",
     "page.js": SCRIPT,
     "pager.js": SCRIPT,

@@ -31,7 +31,12 @@ export class Card {
     this.node = element(
       "li",
       { class: "card", "data-id": item.id },
-      element("article", { "aria-label": shorten(visible(item.path)) }, element("div", { class: "main" }, this.frame, this.answer, this.path, this.switches), this.inside),
+      element(
+        "article",
+        { "aria-label": shorten(visible(item.path)) },
+        element("div", { class: "main" }, this.frame, this.answer, this.path, this.switches),
+        this.inside,
+      ),
     );
     this.drawn = false;
     this.alive = true;
@@ -46,24 +51,36 @@ export class Card {
     if (this.status === this.item.status) return this.showSent();
     this.status = this.item.status;
     this.frame.className = this.status === "waiting" || this.status === "sending" ? "frame waiting" : "frame";
-    const shown = { waiting: () => this.showWaiting(), sending: () => this.showWaiting(), failed: () => this.showProblem(), answered: () => (this.item.answer.problem ? this.showProblem() : this.showAnswer()) };
+    const shown = {
+      waiting: () => this.showWaiting(),
+      sending: () => this.showWaiting(),
+      failed: () => this.showProblem(),
+      answered: () => (this.item.answer.problem ? this.showProblem() : this.showAnswer()),
+    };
     shown[this.status]();
   }
 
   showWaiting() {
     this.bar = element("span", { class: "fill" });
-    this.answer.replaceChildren(element("p", { class: "soft" }, this.status === "sending" ? "Asking …" : "Waiting"), element("span", { class: "rail", "aria-hidden": "true" }, this.bar));
+    this.answer.replaceChildren(
+      element("p", { class: "soft" }, this.status === "sending" ? "Asking …" : "Waiting"),
+      element("span", { class: "rail", "aria-hidden": "true" }, this.bar),
+    );
     this.switches.replaceChildren();
     this.showSent();
   }
 
   showSent() {
-    if (this.status === "sending") this.bar.style.width = `${(100 * this.item.sent) / Math.max(1, this.item.file.size)}%`;
+    if (this.status === "sending")
+      this.bar.style.width = `${(100 * this.item.sent) / Math.max(1, this.item.file.size)}%`;
   }
 
   showProblem() {
     this.frame.replaceChildren(element("span", { class: "gone" }, "no answer"));
-    const again = this.item.error && this.item.error.code !== "file_too_large" ? button("Try again", () => tryAgain(this.item), { class: "small" }) : null;
+    const again =
+      this.item.error && this.item.error.code !== "file_too_large"
+        ? button("Try again", () => tryAgain(this.item), { class: "small" })
+        : null;
     this.answer.replaceChildren(element("p", { class: "problem" }, problemOf(this.item)));
     this.switches.replaceChildren(...(again ? [again] : []));
   }
@@ -84,26 +101,41 @@ export class Card {
     draw(this.canvas, this.item.file, {
       isWanted: () => this.alive && this.status === "answered",
       ondone: (width, height) => this.canvas.classList.toggle("tiny", Math.max(width, height) < 100),
-      onfail: () => this.canvas.replaceWith(element("span", { class: "gone" }, "this browser shows no picture of this format")),
+      onfail: () =>
+        this.canvas.replaceWith(element("span", { class: "gone" }, "this browser shows no picture of this format")),
     });
   }
 
   bars() {
     const ranked = Object.entries(this.item.answer.probabilities).sort((a, b) => b[1] - a[1]);
-    const list = element("ul", { class: "bars", "aria-label": "Probability of each class" }, ...ranked.slice(0, TOP).map(bar));
+    const list = element(
+      "ul",
+      { class: "bars", "aria-label": "Probability of each class" },
+      ...ranked.slice(0, TOP).map(bar),
+    );
     if (ranked.length <= TOP) return list;
-    const more = button(`all ${ranked.length} classes`, () => {
-      const open = more.getAttribute("aria-expanded") === "true";
-      more.setAttribute("aria-expanded", String(!open));
-      list.replaceChildren(...ranked.slice(0, open ? TOP : ranked.length).map(bar));
-      list.classList.toggle("long", !open);
-      list.tabIndex = open ? -1 : 0; // what scrolls can be reached by keyboard
-    }, { class: "link", "aria-expanded": "false" });
+    const more = button(
+      `all ${ranked.length} classes`,
+      () => {
+        const open = more.getAttribute("aria-expanded") === "true";
+        more.setAttribute("aria-expanded", String(!open));
+        list.replaceChildren(...ranked.slice(0, open ? TOP : ranked.length).map(bar));
+        list.classList.toggle("long", !open);
+        list.tabIndex = open ? -1 : 0; // what scrolls can be reached by keyboard
+      },
+      { class: "link", "aria-expanded": "false" },
+    );
     return element("div", {}, list, more);
   }
 
   showSwitches() {
-    const group = SWITCHES.map(([name, text, title]) => button(text, () => this.toggle(name), { title, "data-switch": name, "aria-pressed": String(this.item.open.has(name)) }));
+    const group = SWITCHES.map(([name, text, title]) =>
+      button(text, () => this.toggle(name), {
+        title,
+        "data-switch": name,
+        "aria-pressed": String(this.item.open.has(name)),
+      }),
+    );
     this.switches.replaceChildren(...group);
     this.switches.setAttribute("role", "group");
     this.switches.setAttribute("aria-label", `Look inside the answer for ${visible(this.item.path)}`);
@@ -120,7 +152,12 @@ export class Card {
   }
 
   open(name) {
-    const place = element("section", { class: `panel panel-${name}`, "data-panel": name, "aria-label": SWITCHES.find(([each]) => each === name)[2], "aria-live": "polite" });
+    const place = element("section", {
+      class: `panel panel-${name}`,
+      "data-panel": name,
+      "aria-label": SWITCHES.find(([each]) => each === name)[2],
+      "aria-live": "polite",
+    });
     const isWanted = () => this.alive && this.item.open.has(name) && place.isConnected;
     if (name === "looked") {
       this.node.classList.add("large");

@@ -2,9 +2,12 @@
 import { Gone, Refused, pause } from "./api.js";
 import { byId } from "./dom.js";
 
-const GONE = "The server does not answer. Is “fieldmark serve” still running? This page keeps your answers and goes on by itself.";
+const GONE =
+  "The server does not answer. Is “fieldmark serve” still running? " +
+  "This page keeps your answers and goes on by itself.";
 const EXPIRED =
-  "The server no longer knows this page: it was started again, with a new token. Open the address that “fieldmark serve” printed; until you do, the answers here stay, to be downloaded.";
+  "The server no longer knows this page: it was started again, with a new token. Open the address that " +
+  "“fieldmark serve” printed; until you do, the answers here stay, to be downloaded.";
 
 let returning = null;
 

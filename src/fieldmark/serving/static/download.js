@@ -21,7 +21,15 @@ const rowOf = (item) => item.answer ?? { path: item.path, ...NONE, problem: item
 const rows = () => items.filter(isDone).map(rowOf);
 
 export function csvOf(predictions, classes) {
-  const header = ["path", "label", "probability", ...classes.map((name) => `p:${name}`), "familiarity", "unfamiliar", "problem"];
+  const header = [
+    "path",
+    "label",
+    "probability",
+    ...classes.map((name) => `p:${name}`),
+    "familiarity",
+    "unfamiliar",
+    "problem",
+  ];
   const lines = predictions.map((row) => {
     const shares = classes.map((name) => row.probabilities[name]);
     return [row.path, row.label, row.probability, ...shares, row.familiarity, row.unfamiliar, row.problem];

@@ -1,7 +1,8 @@
 // Every way that images come in: dropped (folders too), chosen, pasted, or from a phone's camera.
 import { byId } from "./dom.js";
 
-const isHidden = (path) => path.split("/").some((part) => part.startsWith(".")) || /(^|\/)(Thumbs\.db|desktop\.ini)$/i.test(path);
+const isHidden = (path) =>
+  path.split("/").some((part) => part.startsWith(".")) || /(^|\/)(Thumbs\.db|desktop\.ini)$/i.test(path);
 
 // Hands over [{file, path}] and how many hidden files were left out.
 function hand(found, onfiles) {
@@ -89,8 +90,12 @@ function acceptPaste(onfiles) {
     if (!files.length) return;
     event.preventDefault();
     // A picture from the clipboard is called image.png every time.
-    const path = (file) => (/^image\.\w+$/.test(file.name) ? `pasted-${(pasted += 1)}.${file.name.split(".").at(-1)}` : file.name);
-    hand(files.map((file) => ({ file, path: path(file) })), onfiles);
+    const path = (file) =>
+      /^image\.\w+$/.test(file.name) ? `pasted-${(pasted += 1)}.${file.name.split(".").at(-1)}` : file.name;
+    hand(
+      files.map((file) => ({ file, path: path(file) })),
+      onfiles,
+    );
   });
 }
 

@@ -10,7 +10,7 @@ const kept = [];
 let last = Promise.resolve(); // one at a time: each asks the network up to 82 times
 
 function explained(item, name) {
-  item.explained[name] ??= (last = last.catch(() => null).then(() => request(item, PARTS[name])));
+  item.explained[name] ??= last = last.catch(() => null).then(() => request(item, PARTS[name]));
   const place = kept.indexOf(item);
   if (place >= 0) kept.splice(place, 1);
   kept.push(item);
@@ -55,7 +55,11 @@ export function showLooked(item, frame, place, isWanted) {
     };
     choose(ways[0][0], ways[0][2]);
     frame.append(overlay);
-    return [lookedWays(item, ways, choose), key(answer.label), answer.sentence ? element("p", { class: "sentence" }, visible(sentence(answer.sentence))) : null].filter(Boolean);
+    return [
+      lookedWays(item, ways, choose),
+      key(answer.label),
+      answer.sentence ? element("p", { class: "sentence" }, visible(sentence(answer.sentence))) : null,
+    ].filter(Boolean);
   });
 }
 
@@ -71,7 +75,16 @@ function lookedWays(item, ways, choose) {
 }
 
 const key = (label) =>
-  element("p", { class: "key" }, element("span", { class: "for" }, "orange"), " speaks for ", nameOf(label, 30), ", ", element("span", { class: "against" }, "purple"), " against it");
+  element(
+    "p",
+    { class: "key" },
+    element("span", { class: "for" }, "orange"),
+    " speaks for ",
+    nameOf(label, 30),
+    ", ",
+    element("span", { class: "against" }, "purple"),
+    " against it",
+  );
 
 export function showLayers(item, place, isWanted) {
   return fill(place, item, "layers", isWanted, (answer) => {
@@ -92,14 +105,38 @@ export function showLayers(item, place, isWanted) {
     };
     slider.addEventListener("input", show);
     show();
-    const steps = [["Layer before", -1, "‹"], ["Next layer", 1, "›"]].map(([label, by, sign]) =>
-      element("button", { type: "button", class: "step", "aria-label": label, onclick: () => { slider.value = Number(slider.value) + by; show(); } }, sign),
+    const steps = [
+      ["Layer before", -1, "‹"],
+      ["Next layer", 1, "›"],
+    ].map(([label, by, sign]) =>
+      element(
+        "button",
+        {
+          type: "button",
+          class: "step",
+          "aria-label": label,
+          onclick: () => {
+            slider.value = Number(slider.value) + by;
+            show();
+          },
+        },
+        sign,
+      ),
     );
     return [
-      element("div", { class: "slider" }, steps[0], element("label", {}, element("span", { class: "hidden" }, "Layer"), slider), steps[1]),
+      element(
+        "div",
+        { class: "slider" },
+        steps[0],
+        element("label", {}, element("span", { class: "hidden" }, "Layer"), slider),
+        steps[1],
+      ),
       where,
       element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Feature maps" }, image),
-      note("Each small picture is one channel, from its least value (dark) to its greatest (yellow). The first layers see edges and colours, the last ones what tells the classes apart."),
+      note(
+        "Each small picture is one channel, from its least value (dark) to its greatest (yellow). " +
+          "The first layers see edges and colours, the last ones what tells the classes apart.",
+      ),
     ];
   });
 }
@@ -113,9 +150,21 @@ export function showSimilar(item, place, isWanted) {
     for (const { path, label, similarity, thumbnail } of answer.similar) {
       const image = thumbnail ? picture(thumbnail, "") : element("span", { class: "gone" }, "not at hand");
       list.append(
-        element("li", {}, element("div", { class: "frame" }, image), element("p", {}, nameOf(label, 30), " ", element("span", { class: "soft" }, percent(similarity))), element("p", { class: "path" }, nameOf(path, 40))),
+        element(
+          "li",
+          {},
+          element("div", { class: "frame" }, image),
+          element("p", {}, nameOf(label, 30), " ", element("span", { class: "soft" }, percent(similarity))),
+          element("p", { class: "path" }, nameOf(path, 40)),
+        ),
       );
     }
-    return [list, note("The training images that the network finds most alike, and how alike. Where they look alike for the wrong reason, so does the answer.")];
+    return [
+      list,
+      note(
+        "The training images that the network finds most alike, and how alike. " +
+          "Where they are alike for the wrong reason, the answer has the wrong reason, too.",
+      ),
+    ];
   });
 }

@@ -23,7 +23,8 @@ function take(files, hidden) {
   }
   const left = hidden ? `${count(hidden, "hidden file")} left out` : "";
   byId("left-out").textContent = left ? `${left}.` : "";
-  if (files.length || left) announce([files.length ? `${count(files.length, "image")} added` : "", left].filter(Boolean).join(", "));
+  if (files.length || left)
+    announce([files.length ? `${count(files.length, "image")} added` : "", left].filter(Boolean).join(", "));
 }
 
 function showProgress() {
@@ -35,7 +36,10 @@ function showProgress() {
   byId("pause").hidden = done === all;
   byId("pause").textContent = isPaused() ? "Continue" : "Pause";
   const problems = items.filter((item) => item.error || item.answer?.problem).length;
-  const state = done === all ? `${count(all, "image")} answered` : `${done.toLocaleString("en")} of ${count(all, "image")} answered`;
+  const state =
+    done === all
+      ? `${count(all, "image")} answered`
+      : `${done.toLocaleString("en")} of ${count(all, "image")} answered`;
   byId("status-text").textContent = problems ? `${state}, ${count(problems, "problem")} among them` : state;
   byId("count-answers").textContent = all ? done.toLocaleString("en") : "";
   for (const id of ["download-csv", "download-json"]) byId(id).disabled = done === 0;
@@ -51,19 +55,28 @@ function announceAnswers(done, all) {
   for (const item of fresh) said.add(item);
   if (all <= 5) for (const item of fresh) announce(`${visible(item.path)}: ${spoken(item)}`);
   else if (done === all) announce(`All ${count(all, "image")} answered`);
-  else if (Math.floor(done / 100) > Math.floor((done - fresh.length) / 100)) announce(`${done} of ${count(all, "image")} answered`);
+  else if (Math.floor(done / 100) > Math.floor((done - fresh.length) / 100))
+    announce(`${done} of ${count(all, "image")} answered`);
 }
 
 function spoken(item) {
   const { label, probability, unfamiliar } = item.answer ?? {};
-  return problemOf(item) || `${visible(label)}, ${percent(probability)}${unfamiliar ? ", unlike anything in the training set" : ""}`;
+  return (
+    problemOf(item) ||
+    `${visible(label)}, ${percent(probability)}${unfamiliar ? ", unlike anything in the training set" : ""}`
+  );
 }
 
 function showModel(model) {
   setLimits(model.limits ?? {});
-  const right = model.accuracy === null || model.accuracy === undefined ? "" : `Right on ${percent(model.accuracy)} of the images held back to test it. `;
+  const right =
+    model.accuracy === null || model.accuracy === undefined
+      ? ""
+      : `Right on ${percent(model.accuracy)} of the images held back to test it. `;
   byId("lead").textContent = `${right}Ask it about yours.`;
-  byId("formats").textContent = `${(model.formats ?? []).join(", ")}; up to ${megabytes(model.limits?.file_bytes ?? 50e6)} each. Images are answered in memory and kept nowhere.`;
+  const formats = (model.formats ?? []).join(", ");
+  const most = megabytes(model.limits?.file_bytes ?? 50e6);
+  byId("formats").textContent = `${formats}; up to ${most} each. Images are answered in memory and kept nowhere.`;
   byId("tab-report").hidden = !model.report;
   byId("tab-review").hidden = !model.review;
   startTools(byId("tools-cards"), model.classes, true);

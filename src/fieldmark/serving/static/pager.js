@@ -8,7 +8,13 @@ export class Pager {
     this.where = element("span", { class: "soft" });
     this.before = button("Previous", () => this.turn(-1));
     this.next = button("Next", () => this.turn(1));
-    this.node = element("nav", { class: "pager", "aria-label": label, hidden: true }, this.before, this.where, this.next);
+    this.node = element(
+      "nav",
+      { class: "pager", "aria-label": label, hidden: true },
+      this.before,
+      this.where,
+      this.next,
+    );
     this.onturn = onturn;
     place.append(this.node);
   }
@@ -25,7 +31,8 @@ export class Pager {
     const start = this.page * this.size;
     const end = Math.min(list.length, start + this.size);
     this.node.hidden = pages === 1;
-    this.where.textContent = `${(start + 1).toLocaleString("en")}–${end.toLocaleString("en")} of ${list.length.toLocaleString("en")}`;
+    const [first, last, all] = [start + 1, end, list.length].map((number) => number.toLocaleString("en"));
+    this.where.textContent = `${first}–${last} of ${all}`;
     this.before.disabled = this.page === 0;
     this.next.disabled = this.page === pages - 1;
     return list.slice(start, end);

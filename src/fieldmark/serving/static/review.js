@@ -2,9 +2,9 @@
 import { Gone, Refused, ask } from "./api.js";
 import { explainError } from "./connection.js";
 import { announce, button, byId, element, fillSelect, nameOf } from "./dom.js";
+import { REMOVE, copyCommand, showOutcome } from "./outcome.js";
 import { count, percent, visible } from "./text.js";
 
-const REMOVE = "remove";
 const DIGITS = 9; // classes that have a key of their own
 const REASONS = {
   suspected_label: ["Suspected label", "Images like this one mostly bear another label."],
@@ -42,7 +42,13 @@ async function load() {
   byId("review-table").textContent = visible(answer.table ?? "corrections.csv");
   byId("review-help").hidden = all.length === 0;
   showReasons();
-  say(answer.problem ? `Decisions cannot be saved: ${answer.problem}` : answer.more ? `${count(answer.more, "more image")} come after these.` : "");
+  say(
+    answer.problem
+      ? `Decisions cannot be saved: ${answer.problem}`
+      : answer.more
+        ? `${count(answer.more, "more image")} come after these.`
+        : "",
+  );
   byId("review-pending").hidden = !answer.pending;
   if (answer.pending) setTimeout(loadAgain, 2000);
   return true;
@@ -101,16 +107,26 @@ function showItem(item) {
   byId("review-meaning").textContent = meaning;
   byId("review-path").replaceChildren(nameOf(item.path, 80));
   byId("review-label").replaceChildren(nameOf(item.label, 60));
-  byId("review-suggested").replaceChildren(...(item.suggested === null ? ["–"] : [nameOf(item.suggested, 60), item.probability === null ? "" : ` ${percent(item.probability)}`]));
+  byId("review-suggested").replaceChildren(
+    ...(item.suggested === null
+      ? ["–"]
+      : [nameOf(item.suggested, 60), item.probability === null ? "" : ` ${percent(item.probability)}`]),
+  );
   byId("review-split").textContent = item.split;
   showDecision(item);
   showPicture(item);
   showButtons(item);
-  announce(`${place + 1} of ${list.length}. ${title}: ${visible(item.path)}, labelled ${visible(item.label)}${item.suggested === null ? "" : `, suggested ${visible(item.suggested)}`}`);
+  const suggested = item.suggested === null ? "" : `, looks like ${visible(item.suggested)}`;
+  announce(
+    `${place + 1} of ${list.length}. ${title}: ${visible(item.path)}, labelled ${visible(item.label)}${suggested}`,
+  );
 }
 
 function showDecision(item) {
-  const words = { [REMOVE]: ["Left out of training"], [item.label]: ["Kept as it is"] }[item.correction] ?? ["Label changed to ", nameOf(item.correction ?? "", 60)];
+  const words = { [REMOVE]: ["Left out of training"], [item.label]: ["Kept as it is"] }[item.correction] ?? [
+    "Label changed to ",
+    nameOf(item.correction ?? "", 60),
+  ];
   byId("review-decision").replaceChildren(...(item.correction === null ? ["Not decided yet"] : words));
   byId("review-decision").classList.toggle("soft", item.correction === null);
 }
@@ -133,7 +149,12 @@ function showPicture(item) {
 }
 
 function showButtons(item) {
-  const target = item.suggested !== null && item.suggested !== item.label ? item.suggested : classes.length === 2 ? classes.find((name) => name !== item.label) : null;
+  const target =
+    item.suggested !== null && item.suggested !== item.label
+      ? item.suggested
+      : classes.length === 2
+        ? classes.find((name) => name !== item.label)
+        : null;
   byId("review-change").hidden = target === null;
   byId("review-change-to").replaceChildren(...(target === null ? [] : [nameOf(target, 40)]));
   byId("review-change").onclick = () => decide(target);
@@ -145,29 +166,27 @@ function showButtons(item) {
   byId("review-next").disabled = false;
   const others = classes.length > 2 ? classes.slice(0, DIGITS) : [];
   byId("review-classes").replaceChildren(
-    ...others.map((name, number) => button("", () => decide(name), { class: "choice", "aria-pressed": String(item.correction === name) })),
+    ...others.map((name, number) =>
+      button("", () => decide(name), { class: "choice", "aria-pressed": String(item.correction === name) }),
+    ),
   );
-  [...byId("review-classes").children].forEach((made, number) => made.append(element("kbd", {}, String(number + 1)), nameOf(others[number], 30)));
+  [...byId("review-classes").children].forEach((made, number) =>
+    made.append(element("kbd", {}, String(number + 1)), nameOf(others[number], 30)),
+  );
   byId("review-more").hidden = classes.length <= DIGITS;
-  if (classes.length > DIGITS) fillSelect(byId("review-other"), [["", "another class …"], ...classes.map((name, number) => [String(number), name])]);
+  if (classes.length > DIGITS)
+    fillSelect(byId("review-other"), [
+      ["", "another class …"],
+      ...classes.map((name, number) => [String(number), name]),
+    ]);
   byId("review-other").value = "";
 }
 
 function showEnd() {
-  const changed = all.filter(({ label, correction }) => correction !== null && correction !== REMOVE && correction !== label).length;
-  const removed = all.filter(({ correction }) => correction === REMOVE).length;
-  const kept = all.filter(({ label, correction }) => correction === label).length;
-  const open = list.length - decided();
-  byId("review-summary").textContent = all.length === 0
-    ? "Nothing is doubtful: no suspected label, no mistake and no unfamiliar image was found."
-    : `${count(changed, "label")} changed, ${count(removed, "image")} left out, ${count(kept, "label")} kept${open ? `; ${count(open, "image")} skipped` : ""}.`;
-  byId("review-end-title").textContent = open ? "That was the last one" : "That is all";
   byId("review-next").disabled = true;
   byId("review-back").disabled = list.length === 0;
-  byId("review-retrain").hidden = changed + removed === 0 || command === "";
-  byId("review-command").textContent = command;
   byId("review-undo").disabled = undoable.length === 0;
-  if (all.length) announce(`The end. ${byId("review-summary").textContent}`);
+  announce(showOutcome(all, list.length - decided(), command));
 }
 
 const move = (by) => {
@@ -200,7 +219,11 @@ async function save(item, correction) {
   saving = true;
   try {
     const body = JSON.stringify({ correction, expected: item.correction });
-    const answer = await ask(`/api/review/${encodeURIComponent(item.id)}`, { method: "PUT", headers: { "Content-Type": "application/json" }, body });
+    const answer = await ask(`/api/review/${encodeURIComponent(item.id)}`, {
+      method: "PUT",
+      headers: { "Content-Type": "application/json" },
+      body,
+    });
     Object.assign(item, answer.item);
     say("");
     return true;
@@ -218,7 +241,12 @@ async function showConflict(item) {
   const now = items.find((each) => each.id === item.id);
   if (now) item.correction = now.correction;
   show();
-  const what = item.correction === null ? "undecided" : item.correction === REMOVE ? "left out" : `labelled ${visible(item.correction)}`;
+  const what =
+    item.correction === null
+      ? "undecided"
+      : item.correction === REMOVE
+        ? "left out"
+        : `labelled ${visible(item.correction)}`;
   say(`Another tab or program decided about this image meanwhile: it is ${what} now. Look again, then decide.`);
 }
 
@@ -243,19 +271,6 @@ function onKey(event) {
   action();
 }
 
-async function copy() {
-  try {
-    await navigator.clipboard.writeText(command);
-    announce("Copied");
-    byId("review-copy").textContent = "Copied";
-    setTimeout(() => (byId("review-copy").textContent = "Copy"), 2000);
-  } catch {
-    // Without https the clipboard is closed to pages: the text is selected for the reader to copy.
-    getSelection().selectAllChildren(byId("review-command"));
-    announce("Selected; press Control C to copy");
-  }
-}
-
 export function startReview() {
   byId("review-panel").addEventListener("keydown", onKey);
   byId("review-keep").addEventListener("click", KEYS.k);
@@ -264,7 +279,10 @@ export function startReview() {
   byId("review-back").addEventListener("click", () => move(-1));
   byId("review-next").addEventListener("click", () => move(1));
   byId("review-again").addEventListener("click", () => ((place = 0), show()));
-  byId("review-copy").addEventListener("click", copy);
+  byId("review-copy").addEventListener("click", copyCommand);
   byId("review-reason").addEventListener("change", (event) => choose(event.target.value));
-  byId("review-other").addEventListener("change", (event) => event.target.value !== "" && decide(classes[Number(event.target.value)]));
+  byId("review-other").addEventListener(
+    "change",
+    (event) => event.target.value !== "" && decide(classes[Number(event.target.value)]),
+  );
 }

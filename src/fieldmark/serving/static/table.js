@@ -8,14 +8,23 @@ import { percent } from "./text.js";
 const SIZE = 100;
 
 const second = (item) => Object.entries(item.answer?.probabilities ?? {}).sort((a, b) => b[1] - a[1])[1] ?? null;
-const note = (item) => (isDone(item) ? problemOf(item) || (item.answer.unfamiliar ? "Unlike anything in the training set" : "") : "Waiting");
+const note = (item) =>
+  isDone(item) ? problemOf(item) || (item.answer.unfamiliar ? "Unlike anything in the training set" : "") : "Waiting";
 
 // heading, what it sorts by (null: last, whichever way), what its cell shows
 const COLUMNS = [
   ["File", (item) => item.path, (item) => nameOf(item.path, 60)],
-  ["Answer", (item) => item.answer?.label ?? null, (item) => (item.answer?.label != null ? nameOf(item.answer.label, 40) : "–")],
+  [
+    "Answer",
+    (item) => item.answer?.label ?? null,
+    (item) => (item.answer?.label != null ? nameOf(item.answer.label, 40) : "–"),
+  ],
   ["Probability", (item) => item.answer?.probability ?? null, (item) => percent(item.answer?.probability)],
-  ["Next likeliest", (item) => second(item)?.[1] ?? null, (item) => (second(item) ? element("span", {}, nameOf(second(item)[0], 30), ` ${percent(second(item)[1])}`) : "–")],
+  [
+    "Next likeliest",
+    (item) => second(item)?.[1] ?? null,
+    (item) => (second(item) ? element("span", {}, nameOf(second(item)[0], 30), ` ${percent(second(item)[1])}`) : "–"),
+  ],
   ["Familiarity", (item) => item.answer?.familiarity ?? null, (item) => percent(item.answer?.familiarity)],
   ["Note", (item) => note(item) || null, note],
 ];
@@ -26,7 +35,11 @@ let pager;
 
 export function startTable() {
   const headings = COLUMNS.map(([title], column) =>
-    element("th", { scope: "col", class: NUMBERS.has(title) ? "number" : null }, button(title, () => sortBy(column))),
+    element(
+      "th",
+      { scope: "col", class: NUMBERS.has(title) ? "number" : null },
+      button(title, () => sortBy(column)),
+    ),
   );
   byId("answers-head").append(...headings);
   pager = new Pager(byId("answers-pages"), SIZE, "Pages of the table", render);
@@ -56,14 +69,18 @@ function sorted() {
 }
 
 export function render() {
-  const rows = pager.cut(sorted()).map((item) =>
-    element(
-      "tr",
-      {},
-      ...COLUMNS.map(([title, , show], column) =>
-        column === 0 ? element("th", { scope: "row", class: "path" }, show(item)) : element("td", { class: NUMBERS.has(title) ? "number" : null }, show(item)),
+  const rows = pager
+    .cut(sorted())
+    .map((item) =>
+      element(
+        "tr",
+        {},
+        ...COLUMNS.map(([title, , show], column) =>
+          column === 0
+            ? element("th", { scope: "row", class: "path" }, show(item))
+            : element("td", { class: NUMBERS.has(title) ? "number" : null }, show(item)),
+        ),
       ),
-    ),
-  );
+    );
   byId("answers-body").replaceChildren(...rows);
 }

@@ -40,7 +40,8 @@ export function roughly(share) {
   return share < 1 && shown === "100.0" ? "> 99.9\u00a0%" : percent(share);
 }
 
-export const count = (number, noun, nouns = `${noun}s`) => `${number.toLocaleString("en")} ${number === 1 ? noun : nouns}`;
+export const count = (number, noun, nouns = `${noun}s`) =>
+  `${number.toLocaleString("en")} ${number === 1 ? noun : nouns}`;
 
 export function megabytes(bytes) {
   return bytes < 1e6 ? `${Math.ceil(bytes / 1000)} KB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;

@@ -26,7 +26,12 @@ export function startTools(place, classes, withOrder) {
   const text = element("input", { type: "search", spellcheck: "false", autocomplete: "off" });
   const shown = element("p", { class: "count", role: "status" });
   const labelled = (label, control) => element("label", {}, label, control);
-  place.append(...(withOrder ? [labelled("Order", order)] : []), labelled("Show", show), labelled("File name contains", text), shown);
+  place.append(
+    ...(withOrder ? [labelled("Order", order)] : []),
+    labelled("Show", show),
+    labelled("File name contains", text),
+    shown,
+  );
 
   place.addEventListener("input", () => {
     if (withOrder) view.order = order.value;

@@ -82,7 +82,10 @@ async function sendBatch(batch, signal) {
     await pause(Math.max(0, heldUntil - Date.now()));
     if (signal.aborted) return;
     try {
-      const { predictions } = await send("/api/predict", formOf(batch), { signal, onprogress: (sent) => spread(batch, sent) });
+      const { predictions } = await send("/api/predict", formOf(batch), {
+        signal,
+        onprogress: (sent) => spread(batch, sent),
+      });
       batch.forEach((item, place) => answered(item, predictions[place]));
       return;
     } catch (error) {
@@ -133,7 +136,11 @@ async function giveUp(batch, error) {
   const gone = error instanceof Gone;
   for (const item of batch) {
     alone.delete(item);
-    fail(item, gone ? "unreadable_file" : error.code, gone ? "the browser can no longer read the file: was it moved or changed?" : text);
+    fail(
+      item,
+      gone ? "unreadable_file" : error.code,
+      gone ? "the browser can no longer read the file: was it moved or changed?" : text,
+    );
   }
 }
 
@@ -161,6 +168,9 @@ function spread(batch, sent) {
 export function progress() {
   const done = items.filter((item) => item.status === "answered" || item.status === "failed").length;
   const bytes = items.reduce((sum, item) => sum + item.file.size + 1, 0);
-  const sent = items.reduce((sum, item) => sum + (item.status === "failed" ? item.file.size : item.sent) + (item.answer || item.error ? 1 : 0), 0);
+  const sent = items.reduce(
+    (sum, item) => sum + (item.status === "failed" ? item.file.size : item.sent) + (item.answer || item.error ? 1 : 0),
+    0,
+  );
   return { done, all: items.length, share: bytes ? sent / bytes : 1 };
 }
