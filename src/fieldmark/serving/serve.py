@@ -63,6 +63,7 @@ def serve(
                 ws="none",
                 lifespan="on",
                 log_config=None,
+                log_level="error",  # what a client gets wrong is no news; it could fill the log with it
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
