@@ -122,12 +122,14 @@ function showItem(item) {
   );
 }
 
+function wordsOf({ label, correction }) {
+  if (correction === null) return ["Not decided yet"];
+  if (correction === REMOVE) return ["Left out of training"];
+  return correction === label ? ["Kept as it is"] : ["Label changed to ", nameOf(correction, 60)];
+}
+
 function showDecision(item) {
-  const words = { [REMOVE]: ["Left out of training"], [item.label]: ["Kept as it is"] }[item.correction] ?? [
-    "Label changed to ",
-    nameOf(item.correction ?? "", 60),
-  ];
-  byId("review-decision").replaceChildren(...(item.correction === null ? ["Not decided yet"] : words));
+  byId("review-decision").replaceChildren(...wordsOf(item));
   byId("review-decision").classList.toggle("soft", item.correction === null);
 }
 
