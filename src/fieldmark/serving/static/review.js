@@ -3,7 +3,7 @@ import { Gone, Refused, ask } from "./api.js";
 import { explainError } from "./connection.js";
 import { announce, button, byId, element, fillSelect, nameOf } from "./dom.js";
 import { REMOVE, copyCommand, showOutcome } from "./outcome.js";
-import { count, percent, visible } from "./text.js";
+import { count, percent, shorten, visible } from "./text.js";
 
 const DIGITS = 9; // classes that have a key of their own
 const REASONS = {
@@ -263,7 +263,9 @@ const KEYS = {
 
 // Only while the focus is in the panel: single letters elsewhere belong to the browser and to screen readers.
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select, input, textarea")) return;
+  // A key that is held down must not decide about images that nobody has seen.
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select, input, textarea"))
+    return;
   const digit = /^[1-9]$/.test(event.key) && classes[Number(event.key) - 1];
   const action = typeof digit === "string" ? () => decide(digit) : KEYS[event.key.toLowerCase()];
   if (!action) return;
