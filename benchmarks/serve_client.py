@@ -57,7 +57,7 @@ class Answers(asyncio.Protocol):
         head, separator, rest = self.buffer.partition(b"\r\n\r\n")
         if not separator:
             return
-        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        fields = dict(line.lower().split(b": ", 1) for line in bytes(head).split(b"\r\n")[1:])
         length = int(fields[b"content-length"])
         if len(rest) < length:
             return

@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import tempfile
-import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -405,6 +404,8 @@ def serve(
     def ready(address: str) -> None:
         _write(f"{address}\n")
         if open_browser:
+            import webbrowser
+
             webbrowser.open(address)
 
     serving.serve(

@@ -72,6 +72,18 @@ def test_an_explanation_answers_as_predict_does(client: TestClient, trained: Pat
     assert (usual["label"], usual["prediction"]["path"], usual["occlusion"]) == ("happy", "=1+1.png", None)
 
 
+def test_a_training_image_that_is_gone_hides_no_other(client: TestClient, place: Path) -> None:
+    path = next((place / "faces" / "train" / "happy").glob("*.png"))
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        first, *others = client.post("/api/explain?parts=similar", content=content).json()["similar"]
+    finally:
+        path.write_bytes(content)
+    assert (first["path"], first["thumbnail"]) == (f"train/happy/{path.name}", None)
+    assert all(one["thumbnail"] for one in others)
+
+
 @pytest.mark.parametrize(
     ("query", "body", "expected"),
     [

@@ -26,6 +26,7 @@ from fieldmark.preprocessing import Pixels
 from fieldmark.report.contents import read_contents
 from fieldmark.runs import Run
 from fieldmark.serving.copies import Copies
+from fieldmark.serving.refusals import Refusal
 
 SHOWN = 6
 THUMBNAIL = 160  # pixels of the longer side
@@ -57,13 +58,13 @@ def read_gallery(classifier: Classifier, run: Run, predictions: Predictions | No
     """
     bank, counts = _bank(classifier)
     if predictions is None:
-        raise ModelFileError(f"{run.folder}: no predictions.csv, so the training images have no names")
+        raise ModelFileError("the run has no predictions.csv, which names the training images")
     train = predictions.select("train")
     rows = bank_rows(train.labels, train.groups, bank.shape[1])
     labels = train.labels[rows]
     fits = len(rows) == len(bank) and np.array_equal(np.bincount(labels, minlength=len(counts)), counts)
     if not fits or train.classes != classifier.classes or not _same_training(classifier, run):
-        raise ModelFileError(f"{run.folder}: the classifier was not made from the images that this run lists")
+        raise ModelFileError("the classifier was not made from the images that this run lists")
     return Gallery(
         embeddings=bank.astype(np.float32),
         labels=labels,
@@ -94,7 +95,7 @@ def _bank(classifier: Classifier) -> tuple[npt.NDArray[np.float16], npt.NDArray[
     try:
         content = classifier.path.read_bytes()
     except OSError as error:
-        raise ModelFileError(f"{classifier.path}: cannot be read any more: {error.strerror}") from error
+        raise ModelFileError(f"the classifier file cannot be read any more: {error.strerror}") from error
     check_seal(classifier.path, content)
     found = {
         tensor.name: onnx.numpy_helper.to_array(tensor)
@@ -165,8 +166,8 @@ class Similar:
             return None
         try:
             content = await self._copies.small(root / path, sizes.get(path), side=THUMBNAIL)
-        except ImageError:
-            return None
+        except (ImageError, Refusal):
+            return None  # one image that cannot be shown, or costs its decoder, must not hide the others
         url = f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
         self._thumbnails[row] = url
         if len(self._thumbnails) > KEPT:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -173,11 +174,9 @@ class Worker:
 
     async def ask(self, content: bytes, preprocessing: Preprocessing) -> tuple[bytes, bytearray]:
         """Send a file; return the kind of the reply and its content. Raises OSError or ValueError if that fails."""
-        loop = asyncio.get_running_loop()
-        wanted = protocol.frame(protocol.PREPROCESSING, json.dumps(preprocessing.to_json()).encode())
-        header = protocol.HEADER.pack(protocol.CONTENT, len(content))
-        await loop.sock_sendall(self._connection, wanted + header)
-        await loop.sock_sendall(self._connection, content)
+        # In one piece: each more would wake the process once more
+        job = _wanted(preprocessing) + protocol.frame(protocol.CONTENT, content)
+        await asyncio.get_running_loop().sock_sendall(self._connection, job)
         height, width, channels = preprocessing.shape
         return await self._receive({protocol.PIXELS: height * width * channels, protocol.PROBLEM: MAX_PROBLEM_BYTES})
 
@@ -198,6 +197,11 @@ class Worker:
                 raise ConnectionError("the worker has closed its socket")
             view = view[received:]
         return content
+
+
+@functools.lru_cache
+def _wanted(preprocessing: Preprocessing) -> bytes:
+    return protocol.frame(protocol.PREPROCESSING, json.dumps(preprocessing.to_json()).encode())
 
 
 def _problem(reply: bytearray) -> ImageError:
