@@ -377,10 +377,45 @@ def test_names_are_only_ever_text(browser: Browser, served: Served, where: str) 
     opened.context.close()
 
 
+def test_names_under_review_are_only_ever_text(browser: Browser, served: Served) -> None:
+    opened = visit_with_classes(browser, served, ATTACKS)
+    page = opened.page
+    item = {"suggested": "b", "probability": 0.5, "reason": "mistake", "split": "train", "correction": None}
+    items = [item | {"id": str(number), "path": name, "label": name} for number, name in enumerate(ATTACKS)]
+    answer = {"items": items, "classes": ATTACKS, "command": "<b>train</b>", "table": "<b>table</b>"}
+
+    def reviewed(route: Route) -> None:
+        if route.request.method == "PUT":
+            number = int(route.request.url.split("/")[-1])
+            respond(route, {"item": items[number] | {"correction": route.request.post_data_json["correction"]}})
+        elif "image" in route.request.url:
+            route.fulfill(body=picture(), content_type="image/png")
+        else:
+            respond(route, answer)
+
+    page.route("**/api/review**", reviewed)
+    page.click("#tab-review")
+    expect(page.locator("#review-where")).to_have_text(f"1 of {len(items)}")
+    before = page.evaluate("document.querySelectorAll('script, svg, b, a, style, object').length")
+    for number in range(len(items)):
+        page.keyboard.press("k" if number % 2 else "1")
+        expect(page.locator("#review-done")).to_have_text(f"{number + 1} of {len(items)} decided")
+    page.keyboard.press("u")
+    expect(page.locator("#review-one")).to_be_visible()
+    page.keyboard.press("r")
+    expect(page.locator("#review-end")).to_be_visible()
+    assert page.locator("#review-command").inner_text() == "<b>train</b>"
+    assert page.evaluate("document.querySelectorAll('script, svg, b, a, style, object').length") == before
+    assert opened.wrong == []
+    opened.context.close()
+
+
 def visit_with_classes(browser: Browser, served: Served, classes: list[str]) -> Visit:
     """The page with a server that answers with these classes."""
     opened = visit(browser, served)
-    opened.page.route("**/api/model", lambda route: respond(route, {"classes": classes, "limits": {}, "formats": []}))
+    opened.page.route(
+        "**/api/model", lambda route: respond(route, {"classes": classes, "limits": {}, "formats": [], "review": True})
+    )
     opened.page.route("**/api/predict", lambda route: respond(route, {"predictions": fake_rows(route, classes)}))
     opened.page.reload()
     opened.page.wait_for_selector("body.ready")
@@ -502,6 +537,18 @@ def test_a_pasted_picture_gets_a_name(visited: Visit) -> None:
         base64.b64encode(picture()).decode(),
     )
     expect(visited.page.locator(".card .path")).to_have_text("pasted-1.png")
+
+
+def test_a_chosen_folder_keeps_its_paths_and_leaves_out_what_is_hidden(visited: Visit, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for name in ("one.png", "below/two.png", ".hidden.png", "below/Thumbs.db"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture())
+    visited.page.set_input_files("#choose-folder", folder)
+    expect(visited.page.locator(".card .answer")).to_have_count(2)
+    paths = sorted(visited.page.locator(".card .path").all_inner_texts())
+    assert paths == ["photos/below/two.png", "photos/one.png"]
+    expect(visited.page.locator("#left-out")).to_have_text("2 hidden files left out.")
 
 
 def test_what_the_browser_cannot_show_is_answered_all_the_same(visited: Visit) -> None:

@@ -3,7 +3,7 @@ import { Gone, Refused, ask } from "./api.js";
 import { explainError } from "./connection.js";
 import { announce, button, byId, element, fillSelect, nameOf } from "./dom.js";
 import { REMOVE, copyCommand, showOutcome } from "./outcome.js";
-import { count, percent, visible } from "./text.js";
+import { count, percent, shorten, visible } from "./text.js";
 
 const DIGITS = 9; // classes that have a key of their own
 const REASONS = {
@@ -122,12 +122,14 @@ function showItem(item) {
   );
 }
 
+function wordsOf({ label, correction }) {
+  if (correction === null) return ["Not decided yet"];
+  if (correction === REMOVE) return ["Left out of training"];
+  return correction === label ? ["Kept as it is"] : ["Label changed to ", nameOf(correction, 60)];
+}
+
 function showDecision(item) {
-  const words = { [REMOVE]: ["Left out of training"], [item.label]: ["Kept as it is"] }[item.correction] ?? [
-    "Label changed to ",
-    nameOf(item.correction ?? "", 60),
-  ];
-  byId("review-decision").replaceChildren(...(item.correction === null ? ["Not decided yet"] : words));
+  byId("review-decision").replaceChildren(...wordsOf(item));
   byId("review-decision").classList.toggle("soft", item.correction === null);
 }
 
@@ -261,7 +263,9 @@ const KEYS = {
 
 // Only while the focus is in the panel: single letters elsewhere belong to the browser and to screen readers.
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select, input, textarea")) return;
+  // A key that is held down must not decide about images that nobody has seen.
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select, input, textarea"))
+    return;
   const digit = /^[1-9]$/.test(event.key) && classes[Number(event.key) - 1];
   const action = typeof digit === "string" ? () => decide(digit) : KEYS[event.key.toLowerCase()];
   if (!action) return;
