@@ -14,6 +14,7 @@ QUESTIONS = {
     "pretrained.py": "How fast is the pretrained path, and what does fine-tuning bring?",
     "reading.py": "How fast are images read, the first time and later, against Keras?",
     "predicting.py": "How fast are the answers for files, against ONNX Runtime alone, and in how much memory?",
+    "serve.py": "How many images a second does the service answer, how fast is one, and what does overload do to it?",
     "larger_than_memory.py": "How fast, and in how much memory, is a training on 13 GB of pixels?",
     "trust.py": "Do intervals cover, are probabilities calibrated, are unfamiliar images told?",
     "trust_audit.py": "How much of what is wrong with a dataset does the audit find, and whom does it accuse?",

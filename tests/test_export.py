@@ -90,6 +90,23 @@ def test_a_head_on_a_backbone(tmp_path: Path, outputs: int) -> None:
     assert familiarity is None
 
 
+def test_no_bit_of_familiarity_depends_on_the_neighbours_in_a_batch(tmp_path: Path) -> None:
+    model = export.network_graph(build("course", (24, 32), 2, channels=(8,)), PREPROCESSING)
+    path = tmp_path / "model.onnx"
+    export.write_model(model, path, metadata(["a", "b"]))
+    embeddings = load(path).embeddings(PIXELS)
+    bank = unit(RANDOM.normal(size=(16, embeddings.shape[1])).astype(np.float32)).astype(np.float16)
+    # As many stretches as a training has, and no multiple of a vector register; every one of them below an image
+    table = (tuple(np.linspace(-1.5, -1.0, 102)), tuple(np.linspace(0, 1, 102) ** 1.7))
+    familiarity = Familiarity(bank, (9, 7), *table, "note")
+    export.write_model(export.with_familiarity(model, familiarity), path, metadata(["a", "b"]))
+    classifier = load(path)
+    for size in (2, 3, 4):
+        together = classifier.session.run(["familiarity"], {"images": PIXELS[:size]})[0]
+        alone = [classifier.session.run(["familiarity"], {"images": PIXELS[row : row + 1]})[0] for row in range(size)]
+        np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
 @pytest.mark.parametrize("counts", [(9, 7), (9, 3, 5), (4, 0, 30)], ids=str)
 def test_the_file_tells_how_familiar_an_image_is(tmp_path: Path, counts: tuple[int, ...]) -> None:
     model = export.network_graph(build("course", (24, 32), len(counts), channels=(8,)), PREPROCESSING)

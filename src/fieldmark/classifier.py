@@ -50,6 +50,11 @@ class Prediction:
         return fields
 
 
+def failed_prediction(path: str | None, error: ImageError) -> Prediction:
+    """The answer for an image that cannot be used."""
+    return Prediction(path, None, None, {}, False, error.code, error.detail)
+
+
 class Classifier:
     """A classifier file, loaded; owns an ONNX Runtime session, which `threads` threads share (None: one a core)."""
 
@@ -121,11 +126,12 @@ class Classifier:
         if item.pixels is None:
             return Prediction(item.path, None, None, {}, False, item.code, item.detail)
         found = self.session.run(list(self.answer_names), {"images": item.pixels[None]})
-        return self._answer(item.path, found[0][0], float(found[1][0]) if len(found) > 1 else None)
+        return self.prediction(item.path, found[0][0], float(found[1][0]) if len(found) > 1 else None)
 
-    def _answer(
+    def prediction(
         self, path: str | None, probabilities: npt.NDArray[np.float32], familiarity: float | None
     ) -> Prediction:
+        """The answer in words: from probabilities float32 (classes,) and familiarity, 0 to 1, where it is told."""
         best = int(answers(probabilities[None])[0])
         return Prediction(
             path=path,

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fieldmark.errors import OutputError
+from fieldmark.errors import OutputError, missing_extra
 from fieldmark.networks.table import NETWORKS
 from fieldmark.recipe import BY_NETWORK, CHOICES, Recipe, option
 
@@ -375,6 +375,47 @@ def sweep(
     )
     _show(as_json, found, lines.sweep_lines(found))
     return 130 if found["interrupted"] else 0
+
+
+@app.command()
+def serve(
+    *,
+    classifier: RunOrModel,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for every network card.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 for any free one.", min=0, max=65_535)] = 8000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name under which others reach the server (name or name:port); may be repeated."),
+    ] = None,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Answer images on a web page and over HTTP, until Ctrl-C.
+
+    Prints the address with its token once it answers. FIELDMARK_TOKEN sets a token of your own, for scripts.
+    """
+    try:
+        from fieldmark.serving import serve as serving
+    except ImportError as error:
+        raise missing_extra("fieldmark serve", error, extra="serve") from error
+
+    for line in serving.warnings(host, allow_host or ()):
+        sys.stderr.write(f"{line}\n")
+
+    def ready(address: str) -> None:
+        _write(f"{address}\n")
+        if open_browser:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    serving.serve(
+        classifier,
+        host=host,
+        port=port,
+        allowed_hosts=allow_host or (),
+        token=os.environ.get("FIELDMARK_TOKEN"),
+        on_ready=ready,
+    )
 
 
 @app.command()

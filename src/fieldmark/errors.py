@@ -2,7 +2,8 @@
 
 FieldmarkError                 one clear message and a hint; exit code 2
 ├── DatasetError               the folder cannot be used as a dataset
-│   └── NothingUsableError     no file of it can be used; exit code 3
+│   ├── NothingUsableError     no file of it can be used; exit code 3
+│   └── ConflictError          somebody else changed it meanwhile
 ├── ImageError                 one image cannot be used; carries a problem code, becomes a row
 ├── RecipeError                a choice that cannot be trained, such as an image too small for the network
 ├── TrainingError              the training itself went wrong, such as a loss that turned NaN
@@ -36,6 +37,10 @@ class NothingUsableError(DatasetError):
     """Files were found, and not one of them can be used."""
 
     exit_code = 3
+
+
+class ConflictError(DatasetError):
+    """Somebody else has changed what was to be changed; nothing was written."""
 
 
 class ImageError(FieldmarkError):
@@ -74,10 +79,10 @@ class MissingExtraError(FieldmarkError):
     """An optional part of Fieldmark is not installed."""
 
 
-def missing_extra(what: str, error: ImportError) -> MissingExtraError:
-    """The one error for an absent part of the extra `train`; an ImportError of our own modules is raised as it is."""
+def missing_extra(what: str, error: ImportError, *, extra: str = "train") -> MissingExtraError:
+    """The one error for an absent part of an extra; an ImportError of our own modules is raised as it is."""
     if (error.name or "").startswith("fieldmark"):
         raise error
     return MissingExtraError(
-        f"{what} needs {error.name}, which is not installed", hint="pip install 'fieldmark[train]'"
+        f"{what} needs {error.name}, which is not installed", hint=f"pip install 'fieldmark[{extra}]'"
     )

@@ -10,6 +10,8 @@ import json
 import os
 import re
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +19,9 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from fieldmark.errors import OutputError
+
+LOCK_SECONDS = 5.0  # that a writer waits for another one; a write takes milliseconds
+_IN_THIS_PROCESS = threading.Lock()
 
 # What a spreadsheet would run as a formula, also in its full-width form; apostrophes before it count as guards.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
@@ -78,6 +83,58 @@ def write_picture(path: Path, picture: Image.Image) -> None:
         raise OutputError(f"{path}: the suffix says no format for a picture", hint="end the name in .png or .jpg")
     with atomic_file(path) as file:
         picture.save(file, format=format_)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Keep out others who change a file of `folder` under this lock: threads, and other processes.
+
+    The folder itself is locked, so nothing is left behind. Where a system has no such lock (Windows, some network
+    drives), it holds for the threads of this process only. Raises OutputError if the folder is not there, or another
+    process holds it for longer than `seconds`.
+    """
+    until = time.monotonic() + seconds
+    if not _IN_THIS_PROCESS.acquire(timeout=seconds):
+        raise _held(folder, seconds)
+    descriptor = -1
+    try:
+        if os.name != "nt":
+            descriptor = _open_folder(folder)
+            _lock(descriptor, folder, until, seconds)
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)  # which also takes the lock off
+        _IN_THIS_PROCESS.release()
+
+
+def _open_folder(folder: Path) -> int:
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def _lock(descriptor: int, folder: Path, until: float, seconds: float) -> None:
+    import fcntl  # which Windows lacks
+
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise _held(folder, seconds) from None
+            time.sleep(0.01)
+        except OSError:
+            return  # a drive without locks
+        else:
+            return
+
+
+def _held(folder: Path, seconds: float) -> OutputError:
+    return OutputError(
+        f"cannot write into {folder}: another process has kept it locked for {seconds:g} s", hint="try again"
+    )
 
 
 def make_folder(path: Path) -> Path:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import fieldmark
-from fieldmark.errors import DatasetError
+from fieldmark.errors import ConflictError, DatasetError, OutputError
+from fieldmark.images.corrections import correct, read_table
 from fieldmark.images.scan import scan
+from fieldmark.storage import locked
 
 
 def put(root: Path, *names: str) -> Path:
@@ -105,3 +109,120 @@ def test_a_corrected_frame_stays_with_its_sequence(tmp_path: Path) -> None:
     assert found.groups.rule == "sequence"
     assert group["a/a2-1.png"] == group["a/a2-0.png"]
     assert json.loads(json.dumps(found.to_json()))["corrections"] == [{"path": "a/a2-1.png", "from": "a", "to": "b"}]
+
+
+def read(root: Path) -> str:
+    return (root / "corrections.csv").read_bytes().decode()
+
+
+def test_a_row_is_set_and_taken_out_and_the_others_stay_as_written(pets: Path) -> None:
+    table = pets / "corrections.csv"
+    written = '\ufeffPath , label\r\n"cat/1.jpg", dog \r\n\r\n\'=dog/1.jpg,remove\r\ndog/2.jpg,cat'
+    table.write_bytes(written.encode())
+    correct(table, "cat/2.jpg", "dog", expected=None)
+    assert read(pets) == written + "\r\ncat/2.jpg,dog\r\n"
+    correct(table, "dog/2.jpg", "remove", expected="cat")
+    assert read(pets) == written[:-3] + "remove\r\ncat/2.jpg,dog\r\n"
+    correct(table, "dog/2.jpg", "cat", expected="remove")
+    correct(table, "cat/2.jpg", None, expected="dog")
+    assert read(pets) == written + "\r\n"
+    correct(table, "=dog/1.jpg", None, expected="remove")
+    assert read_table(table) == {"cat/1.jpg": "dog", "dog/2.jpg": "cat"}
+
+
+@pytest.mark.parametrize(
+    "path", ["a,b/1.jpg", 'say "x"/1.jpg', "two\nlines\r/1.jpg", "=1+2.jpg", " 1.jpg", "\u202e犬/😀.jpg"]
+)
+def test_any_path_and_label_comes_back(tmp_path: Path, path: str) -> None:
+    table = tmp_path / "corrections.csv"
+    for label in ("=cmd", 'a,"b"', "remove", "<b>\u202e犬"):
+        correct(table, path, label, expected=read_table(table).get(path) if table.exists() else None)
+        assert read_table(table) == {path: label}
+    correct(table, path, None, expected="<b>\u202e犬")
+    assert read(tmp_path) == "path,label\n"
+
+
+def test_what_a_table_cannot_hold_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="cannot be written into such a table"):
+        correct(tmp_path / "corrections.csv", "1.jpg", " cat", expected=None)
+    with pytest.raises(DatasetError, match="expected a path and a label"):
+        correct(tmp_path / "corrections.csv", "1.jpg", " ", expected=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_that_a_person_wrote_in_another_way_is_the_same_row(pets: Path) -> None:
+    (pets / "corrections.csv").write_text("path,label\n./cat//1.jpg,dog\n")
+    correct(pets / "corrections.csv", "cat/1.jpg", "remove", expected="dog")
+    assert read(pets) == "path,label\ncat/1.jpg,remove\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])
+def test_an_empty_file_is_begun(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "corrections.csv").write_bytes(content)
+    correct(tmp_path / "corrections.csv", "1.jpg", "cat", expected=None)
+    assert read(tmp_path) == content.decode() + "path,label\n1.jpg,cat\n"
+
+
+def test_who_looked_at_an_older_row_changes_nothing(pets: Path) -> None:
+    table = pets / "corrections.csv"
+    correct(table, "cat/1.jpg", "dog", expected=None)
+    with pytest.raises(
+        ConflictError, match=r"cat/1\.jpg: corrected to dog meanwhile, where not corrected was expected"
+    ):
+        correct(table, "cat/1.jpg", "remove", expected=None)
+    correct(table, "cat/1.jpg", "dog", expected=None)  # both wanted the same
+    assert read(pets) == "path,label\ncat/1.jpg,dog\n"
+
+
+def test_a_table_that_is_none_is_never_overwritten(pets: Path) -> None:
+    table = pets / "corrections.csv"
+    for content in (b"ssh-rsa AAAA\n", b"\xff\xfe\x00", b"path,label\na,b\na,c\n"):
+        table.write_bytes(content)
+        with pytest.raises(DatasetError):
+            correct(table, "cat/1.jpg", "dog", expected=None)
+        assert table.read_bytes() == content
+
+
+def test_a_link_stays_one_and_makes_no_file(pets: Path, tmp_path: Path) -> None:
+    table, other = pets / "corrections.csv", tmp_path / "other.csv"
+    table.symlink_to(other)
+    with pytest.raises(DatasetError, match="a link that leads to no file"):
+        correct(table, "cat/1.jpg", "dog", expected=None)
+    assert not other.exists()
+    other.write_text("path,label\n")
+    correct(table, "cat/1.jpg", "dog", expected=None)
+    assert table.is_symlink()
+    assert read_table(other) == {"cat/1.jpg": "dog"}
+
+
+def test_a_folder_that_moved_is_not_made_again(pets: Path) -> None:
+    table = pets / "corrections.csv"
+    pets.rename(pets.with_name("moved"))
+    with pytest.raises(OutputError, match=r"cannot write .*pets: No such file or directory"):
+        correct(table, "cat/1.jpg", "dog", expected=None)
+    assert not pets.exists()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from fieldmark.images.corrections import correct
+for number in range(8):
+    correct(Path(sys.argv[1]), f"{sys.argv[2]}/{number}.jpg", "dog", expected=None)
+"""
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    table = tmp_path / "corrections.csv"
+    arguments = [sys.executable, "-c", WRITER, str(table)]
+    others = [subprocess.Popen([*arguments, name]) for name in "abc"]
+    assert [other.wait(60) for other in others] == [0, 0, 0]
+    assert read_table(table) == {f"{name}/{number}.jpg": "dog" for name in "abc" for number in range(8)}
+    assert [path.name for path in tmp_path.iterdir()] == ["corrections.csv"]
+
+
+def test_a_lock_that_is_held_is_said(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(OutputError, match=r"locked for 0\.05 s"), locked(tmp_path, seconds=0.05):
+        pass
+    with locked(tmp_path, seconds=0.05):
+        pass

@@ -65,15 +65,10 @@ def fit_familiarity(embeddings: Floats, labels: Labels, groups: Sequence[str], *
     new images, up to 1 in groups + 1 may be under the threshold rather than 1 in 100. Where no class has two groups,
     fifths of each, in the order given, stand in for groups, and the note says so. Deterministic.
     """
-    numbers = np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
-    held_out, of = _held_out(labels, numbers), "other groups"
-    if not len(held_out):
-        numbers = _fifths(labels, numbers)
-        held_out, of = _held_out(labels, numbers), "other parts of their group (no class has two groups)"
+    numbers, held_out, of = _judged_by(labels, groups)
     if not len(held_out):
         return None
-    rows = choose_rows(labels, numbers, min(MOST_ROWS, MOST_BYTES // (2 * embeddings.shape[1])))
-    rows = rows[np.argsort(labels[rows], kind="stable")]
+    rows = _bank_rows(labels, numbers, embeddings.shape[1])
     bank = unit(embeddings[rows]).astype(np.float16)
     counts = tuple(np.bincount(labels[rows], minlength=classes).tolist())
     held_out = held_out[choose_rows(labels[held_out], numbers[held_out], MOST_ROWS)]
@@ -85,6 +80,15 @@ def fit_familiarity(embeddings: Floats, labels: Labels, groups: Sequence[str], *
         f"cosine to the {NEIGHBOURS}th nearest of a class among {len(bank):,} embeddings"
     )
     return Familiarity(bank, counts, *_table(similarity.astype(np.float64)), note)
+
+
+def bank_rows(labels: Labels, groups: Sequence[str], width: int) -> Rows:
+    """Return which training images' embeddings (n, width) a bank holds, in the order of its rows.
+
+    >>> bank_rows(np.array([1, 0, 1]), ["a", "b", "c"], width=2).tolist()
+    [1, 0, 2]
+    """
+    return _bank_rows(labels, _judged_by(labels, groups)[0], width)
 
 
 def class_similarities(
@@ -133,6 +137,21 @@ def unit(embeddings: Floats) -> Floats:
     """Return embeddings (n, d) at length 1; those of length 0 stay."""
     length = np.sqrt((embeddings.astype(np.float32) ** 2).sum(axis=1, keepdims=True))
     return np.asarray(embeddings / np.maximum(length, _SHORTEST), dtype=np.float32)
+
+
+def _judged_by(labels: Labels, groups: Sequence[str]) -> tuple[Rows, Rows, str]:
+    """The number of each image's group, the rows that others can judge, and by what, in words."""
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
+    held_out, of = _held_out(labels, numbers), "other groups"
+    if not len(held_out):
+        numbers = _fifths(labels, numbers)
+        held_out, of = _held_out(labels, numbers), "other parts of their group (no class has two groups)"
+    return numbers, held_out, of
+
+
+def _bank_rows(labels: Labels, numbers: Rows, width: int) -> Rows:
+    rows = choose_rows(labels, numbers, min(MOST_ROWS, MOST_BYTES // (2 * width)))
+    return np.asarray(rows[np.argsort(labels[rows], kind="stable")])
 
 
 def _quotas(sizes: Sequence[int], limit: int) -> list[int]:

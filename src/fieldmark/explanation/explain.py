@@ -9,11 +9,13 @@ what the answer becomes while parts of the image are covered.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from fieldmark import storage
 from fieldmark.classifier import Classifier, load
@@ -22,7 +24,7 @@ from fieldmark.evaluation.predictions import answers
 from fieldmark.explanation import pictures
 from fieldmark.explanation.contributions import contributions
 from fieldmark.explanation.graph import Graph, Layer, Values, open_graph
-from fieldmark.explanation.occlusion import occlude
+from fieldmark.explanation.occlusion import Occlusion, occlude
 from fieldmark.explanation.words import TELLING, influences, sentence
 from fieldmark.images import formats
 from fieldmark.images.samples import legible
@@ -31,6 +33,7 @@ from fieldmark.preprocessing import Pixels
 
 CHANNELS_SHOWN = 64  # of one layer
 MAPS_SHOWN = 1200  # in the picture of all layers; a deep network shows fewer of each
+COVERING = "a grey patch of a quarter of each side covers one part after another"
 
 
 def explain(
@@ -96,17 +99,13 @@ def explain_pixels(
     """
     classes = classifier.classes
     occlusion = occlude(pixels, classifier.probabilities)
-    answer = int(answers(occlusion.uncovered[None].astype(np.float32))[0])
-    towards = classes.index(label) if label is not None else answer
-    against = _rival(occlusion.uncovered, towards)
+    answer, towards, against = sides(occlusion.uncovered, classes, label)
     values = graph.run(pixels)
     found = contributions(graph, values, towards=towards, against=against)
     folder_of_image = storage.make_folder(folder / name)
     speaks = f"orange speaks for {legible(classes[towards], towards + 1)}, purple against"
     storage.write_picture(folder_of_image / "image.png", pictures.picture(pixels))
-    drops = occlusion.drop_of_pixels(towards, pixels.shape[:2])
-    # Changes too small for a word stay pale
-    covering = pictures.overlay(pixels, drops, f"covering: {speaks}", full=TELLING)
+    covering = draw_occlusion(pixels, occlusion, towards, f"covering: {speaks}")
     storage.write_picture(folder_of_image / "occlusion.png", covering)
     if found.places is not None:
         storage.write_picture(folder_of_image / "activation.png", pictures.overlay(pixels, found.places, speaks))
@@ -128,7 +127,7 @@ def explain_pixels(
         },
         "occlusion": {
             "file": f"{name}/occlusion.png",
-            "method": "a grey patch of a quarter of each side covers one part after another",
+            "method": COVERING,
             "tops": list(occlusion.tops),
             "lefts": list(occlusion.lefts),
             "patch": list(occlusion.patch),
@@ -136,6 +135,23 @@ def explain_pixels(
         },
         "features": _draw_features(graph, values, folder, name),
     }
+
+
+def sides(probabilities: npt.NDArray[np.floating], classes: Sequence[str], label: str | None) -> tuple[int, int, int]:
+    """The answer of probabilities (classes,); the class explained, which `label` may choose; and its likeliest rival.
+
+    >>> sides(np.array([0.2, 0.7, 0.1]), ("cat", "dog", "cow"), label="cow")
+    (1, 2, 1)
+    """
+    answer = int(answers(probabilities[None].astype(np.float32))[0])
+    towards = classes.index(label) if label is not None else answer
+    return answer, towards, _rival(probabilities, towards)
+
+
+def draw_occlusion(pixels: Pixels, occlusion: Occlusion, towards: int, caption: str = "") -> Image.Image:
+    """By how much a grey patch lowers (orange) or raises (purple) the probability of a class, over the image."""
+    drops = occlusion.drop_of_pixels(towards, pixels.shape[:2])
+    return pictures.overlay(pixels, drops, caption, full=TELLING)  # changes too small for a word stay pale
 
 
 def _rival(probabilities: np.ndarray[Any, Any], label: int) -> int:
@@ -149,8 +165,7 @@ def _draw_features(graph: Graph, values: Values, folder: Path, name: str) -> dic
     found = graph.feature_maps(values)
     if not found:
         return {"file": None, "layers": []}
-    whole_rows = MAPS_SHOWN // len(found) // pictures.COLUMNS * pictures.COLUMNS
-    together = min(CHANNELS_SHOWN, max(pictures.COLUMNS, whole_rows))
+    together = channels_together(len(found))
     pages, layers = [], []
     for number, (layer, maps) in enumerate(found, start=1):
         file = f"{name}/features/{number:02}.png"
@@ -163,6 +178,12 @@ def _draw_features(graph: Graph, values: Values, folder: Path, name: str) -> dic
         )
     storage.write_picture(folder / name / "features.png", pictures.stacked(pages))
     return {"file": f"{name}/features.png", "layers": layers}
+
+
+def channels_together(layers: int) -> int:
+    """How many channels of each of so many layers are shown where all are shown at once: whole rows of the grid."""
+    whole_rows = MAPS_SHOWN // layers // pictures.COLUMNS * pictures.COLUMNS
+    return min(CHANNELS_SHOWN, max(pictures.COLUMNS, whole_rows))
 
 
 def _caption(number: int, layer: Layer, shape: tuple[int, ...], shown: int) -> str:

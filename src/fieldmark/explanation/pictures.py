@@ -54,11 +54,11 @@ def picture(pixels: Pixels) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def overlay(pixels: Pixels, places: npt.NDArray[np.floating], caption: str, *, full: float = 0.0) -> Image.Image:
+def overlay(pixels: Pixels, places: npt.NDArray[np.floating], caption: str = "", *, full: float = 0.0) -> Image.Image:
     """Lay what speaks for (orange) and against (purple) over the image, as opaque as it is strong.
 
     The strongest place is the most opaque one, or the value `full` where no place reaches it. The image below is pale
-    and grey, so that every colour is the overlay's.
+    and grey, so that every colour is the overlay's. Without a caption it has the size of `picture`.
     """
     below = picture(pixels).convert("L").point(lambda value: 80 + 0.68 * value).convert("RGB")
     strongest = max(full, float(np.abs(places).max(initial=0.0))) or 1.0
@@ -68,7 +68,7 @@ def overlay(pixels: Pixels, places: npt.NDArray[np.floating], caption: str, *, f
     # Weak places keep their colour: how opaque they are says how weak they are
     hue = colours(np.where(signed < 0, 0.1, 0.85), PURPLE_TO_ORANGE)
     below.paste(Image.fromarray(hue), mask=opacity)
-    return captioned(below, caption)
+    return captioned(below, caption) if caption else below
 
 
 def captioned(image: Image.Image, caption: str) -> Image.Image:
@@ -79,8 +79,8 @@ def captioned(image: Image.Image, caption: str) -> Image.Image:
     return page
 
 
-def feature_grid(maps: npt.NDArray[np.float32], caption: str, *, at_most: int) -> Image.Image:
-    """Feature maps (channels, height, width) as a grid under a caption, each from its own least to greatest value.
+def feature_grid(maps: npt.NDArray[np.float32], caption: str = "", *, at_most: int) -> Image.Image:
+    """Feature maps (channels, height, width) as a grid below its caption, each from its own least to greatest value.
 
     A channel that is the same everywhere is drawn in the darkest colour. Of more than `at_most` the first are shown.
     """
@@ -92,7 +92,7 @@ def feature_grid(maps: npt.NDArray[np.float32], caption: str, *, at_most: int) -
         shares = (channel - low) / (high - low) if high > low else np.zeros_like(channel)
         cell = Image.fromarray(colours(shares, VIRIDIS)).resize((CELL, CELL), Image.Resampling.BOX)
         page.paste(cell, ((number % COLUMNS) * (CELL + GAP), number // COLUMNS * (CELL + GAP)))
-    return captioned(page, caption)
+    return captioned(page, caption) if caption else page
 
 
 def stacked(pages: Sequence[Image.Image]) -> Image.Image:

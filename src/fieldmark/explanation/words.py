@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fieldmark.evaluation.metrics import percent
 from fieldmark.evaluation.predictions import answers
@@ -47,6 +48,33 @@ def sentence(occlusion: Occlusion, label: int, classes: Sequence[str]) -> str:
         raised = percent(weak["probability"])
         parts.append(f"the part at the {weak['region']} speaks against it (covering it raises that to {raised})")
     return f"{head}: {'; '.join(parts) or _undecided(occlusion, label, classes)}"
+
+
+def sentence_of_places(places: npt.NDArray[np.floating] | None, probability: float, towards: str, against: str) -> str:
+    """Where what speaks most for and against a class lies, in one sentence, from what each place (h, w) adds to it.
+
+    >>> sentence_of_places(np.array([[3.0, 0, 0], [0, 0, 0], [0, 0, 0]]), 0.9, "cat", "dog")
+    'cat (90.0 %) rather than dog: the part at the upper left speaks most for it'
+    """
+    head = f"{towards} ({percent(probability)})"
+    if places is None:
+        return head
+    parts: list[str] = []
+    for sign, verb in ((1, "speaks most for it"), (-1, "speaks most against it")):
+        amounts = _by_region(np.maximum(sign * places, 0))
+        if amounts.max() > 0:
+            row, column = divmod(int(amounts.argmax()), 3)
+            parts.append(f"the part at the {REGIONS[row][column]} {verb}")
+    return f"{head} rather than {against}: {'; '.join(parts) or 'no part speaks for it or against it'}"
+
+
+def _by_region(places: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """The sum in each of the nine regions, by where the middle of a place lies."""
+    height, width = places.shape
+    rows, columns = (2 * np.arange(height) + 1) * 3 // (2 * height), (2 * np.arange(width) + 1) * 3 // (2 * width)
+    amounts = np.zeros((3, 3))
+    np.add.at(amounts, (rows[:, None], columns[None, :]), places)
+    return amounts
 
 
 def _undecided(occlusion: Occlusion, label: int, classes: Sequence[str]) -> str:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fieldmark.errors import DatasetError
-from fieldmark.storage import unguard
+from fieldmark import storage
+from fieldmark.errors import ConflictError, DatasetError
+from fieldmark.storage import guard, unguard
 
 FILE_NAME = "corrections.csv"
 COLUMNS = ("path", "label")
@@ -61,8 +63,13 @@ def read_table(table: Path) -> dict[str, str]:
     >>> read_table(table)
     {'cat/1.jpg': 'dog', 'cat/2.jpg': 'remove'}
     """
+    return read_text(table, _text(table))
+
+
+def read_text(table: Path, text: str) -> dict[str, str]:
+    """Return {path: label} of the text of a table, as `read_table` does; `table` is named in errors."""
     labels: dict[str, str] = {}
-    for number, row in enumerate(_rows(table), start=1):
+    for number, (_, row) in enumerate(_records(table, text), start=1):
         if number == 1:
             _require_header(table, row)
         elif row:
@@ -72,6 +79,48 @@ def read_table(table: Path) -> dict[str, str]:
                     f"{table}, row {number}: {path} is corrected twice, to {labels[path]} and to {label}"
                 )
     return labels
+
+
+def correct(table: Path, path: str, label: str | None, *, expected: str | None) -> None:
+    """Set one image's row in a table (None: take it out), at once and durably; every other row stays as written.
+
+    `expected` is the label that the row had when somebody looked at it, None for no row. A table that is not there
+    yet is begun. Any number of processes may do this at once: none undoes what another has written.
+
+    Raises ConflictError where the row has changed since, DatasetError for what is no such table, OutputError where it
+    cannot be written.
+
+    >>> import tempfile
+    >>> table = Path(tempfile.mkdtemp()) / "corrections.csv"
+    >>> correct(table, "cat/1.jpg", "dog", expected=None)
+    >>> read_table(table)
+    {'cat/1.jpg': 'dog'}
+    """
+    folder, table = table.parent, _behind_link(table)
+    with storage.locked(table.parent):
+        text = _text(table) if table.exists() else ""
+        labels = below(folder, read_text(table, text))
+        current = labels.pop(path, None)
+        if current == label:
+            return
+        if current != expected:
+            raise ConflictError(
+                f"{path}: {_in_words(current)} meanwhile, where {_in_words(expected)} was expected",
+                hint="somebody else is reviewing it; look at it again",
+            )
+        changed = _rewritten(folder, text, path, label)
+        if below(folder, read_text(table, changed)) != labels | ({} if label is None else {path: label}):
+            raise DatasetError(f"{table}: the label {label!r} of {path!r} cannot be written into such a table")
+        storage.write_text(table, changed)
+
+
+def below(folder: Path, labels: dict[str, str]) -> dict[str, str]:
+    """The labels of a table by paths as they stand in Dataset.paths; a person may also write ./cat/1.jpg.
+
+    >>> below(Path("pets"), {"./cat//1.jpg": "dog"})
+    {'cat/1.jpg': 'dog'}
+    """
+    return {_below(folder, path): label for path, label in labels.items()}
 
 
 def apply(
@@ -93,18 +142,80 @@ def apply(
     return corrected, corrections
 
 
-def _rows(table: Path) -> list[list[str]]:
+def _below(folder: Path, path: str) -> str:
+    place = folder / path
+    return (place.relative_to(folder) if place.is_relative_to(folder) else place).as_posix()
+
+
+def _rewritten(folder: Path, text: str, path: str, label: str | None) -> str:
+    """The text of a table with one image's row set, or taken out; not a byte of the others is changed."""
+    records = _records(folder / FILE_NAME, text)
+    end = "\r\n" if records and records[0][0].endswith("\r\n") else "\n"
+    row = "" if label is None else _row(path, label) + end
+    parts, placed = [], False
+    for number, (written, cells) in enumerate(records):
+        if number == 0 or not cells or _below(folder, unguard(cells[0])) != path:
+            parts.append(written)
+        elif not placed:
+            parts.append(row)
+            placed = True
+    if not records:
+        parts = [text, ",".join(COLUMNS), end]
+    if not placed and row and not parts[-1].endswith(("\n", "\r")):
+        parts.append(end)  # the last row need not have ended its line
+    return "".join(parts) + ("" if placed else row)
+
+
+def _text(table: Path) -> str:
     try:
         size = table.stat().st_size
         if size > MAX_BYTES:
             raise DatasetError(f"{table}: {size:,} bytes are no table of corrections")
-        # Spreadsheets begin their UTF-8 with a mark.
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.reader(file))
+        return table.read_bytes().decode("utf-8")
     except OSError as error:
         raise DatasetError(f"{table}: cannot be read: {error.strerror}", hint="check its permissions") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table}: not a CSV file in UTF-8: {error}", hint="save it as CSV, UTF-8") from error
+    except UnicodeDecodeError as error:
+        raise _no_csv(table, error) from error
+
+
+def _records(table: Path, text: str) -> list[tuple[str, list[str]]]:
+    """Each row of a table as it is written, and its cells."""
+    # Spreadsheets begin their UTF-8 with a mark.
+    mark = text[: text.startswith("\ufeff")]
+    lines = list(io.StringIO(text[len(mark) :], newline=""))
+    reader, records, start = csv.reader(lines), [], 0
+    try:
+        for cells in reader:
+            records.append(("".join(lines[start : reader.line_num]), cells))
+            start = reader.line_num
+    except csv.Error as error:
+        raise _no_csv(table, error) from error
+    if records:
+        records[0] = (mark + records[0][0], records[0][1])
+    return records
+
+
+def _no_csv(table: Path, error: Exception) -> DatasetError:
+    return DatasetError(f"{table}: not a CSV file in UTF-8: {error}", hint="save it as CSV, UTF-8")
+
+
+def _row(path: str, label: str) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow((guard(path), guard(label)))
+    return text.getvalue().removesuffix("\r\n")
+
+
+def _behind_link(table: Path) -> Path:
+    """The file itself, so that a link stays one; a new file is never made through a link."""
+    if not table.is_symlink():
+        return table
+    if not table.is_file():
+        raise DatasetError(f"{table}: a link that leads to no file", hint="remove the link")
+    return table.resolve()
+
+
+def _in_words(label: str | None) -> str:
+    return "not corrected" if label is None else "removed" if label == REMOVE else f"corrected to {label}"
 
 
 def _require_header(table: Path, row: list[str]) -> None:

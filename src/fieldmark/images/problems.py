@@ -28,6 +28,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "corrupt": ProblemKind("the content contradicts its own format and cannot be decoded whole"),
     "too_many_pixels": ProblemKind("the image is larger than the limit, by its own header or for want of memory"),
     "too_many_bytes": ProblemKind("the file is larger than any image within the limit of pixels needs"),
+    "too_slow": ProblemKind("decoding took longer than a service gives one file"),
     "not_regular_file": ProblemKind("a pipe, socket, device or folder stands where a file belongs"),
     "broken_link": ProblemKind("a symbolic link that leads nowhere, or back to itself"),
     "name_not_utf8": ProblemKind("the name is not valid UTF-8 and cannot be written into results"),

@@ -79,10 +79,9 @@ class Overlays:
         return Drawn(method, skipped, found)
 
     def _write(self, pixels: Pixels, places: Any) -> Thumbnail:
-        from fieldmark.explanation.pictures import CAPTION, overlay
+        from fieldmark.explanation.pictures import overlay
 
-        captioned = overlay(pixels, places, "")
-        image = captioned.crop((0, CAPTION, captioned.width, captioned.height))
+        image = overlay(pixels, places)
         # The page shows them at some 200 pixels; the classes stand below, as text.
         image.thumbnail((320, 320), Image.Resampling.LANCZOS)
         name = f"look-{len(self.names) + 1}.jpg"

@@ -22,6 +22,18 @@ JPEG_QUALITY = 85
 Thumbnail = dict[str, Any]
 
 
+def fitted(size: tuple[int, int] | None, side: int) -> Preprocessing:
+    """The preprocessing that makes a small copy of an image of this (width, height): at most `side` pixels, not cut.
+
+    >>> fitted((800, 400), 100).shape, fitted((30, 20), 100).shape, fitted(None, 100).shape
+    ((50, 100, 3), (20, 30, 3), (100, 100, 3))
+    """
+    width, height = size or (side, side)
+    scale = min(1.0, side / max(width, height, 1))
+    # "pad" changes nothing where the size is the file's own, and never distorts a file that was replaced.
+    return Preprocessing(width=max(1, round(width * scale)), height=max(1, round(height * scale)), fit="pad")
+
+
 class Thumbnails:
     """Owner of the numbered image files of one report.
 
@@ -49,12 +61,8 @@ class Thumbnails:
     def _pixels(self, path: str) -> Pixels | None:
         if self._root is None:
             return None
-        width, height = self._sizes.get(path, (LONGER_SIDE, LONGER_SIDE))
-        scale = min(1.0, LONGER_SIDE / max(width, height, 1))
-        width, height = max(1, round(width * scale)), max(1, round(height * scale))
-        # "pad" changes nothing where the size is the file's own, and never distorts a file that was replaced.
         try:
-            return load(self._root / path, Preprocessing(width=width, height=height, fit="pad"))
+            return load(self._root / path, fitted(self._sizes.get(path), LONGER_SIDE))
         except (ImageError, OSError):
             return None
 

@@ -1,0 +1,193 @@
+"""Review: the images of a run that a person should look at, and the table into which the decisions go.
+
+Three reasons bring an image here: its label is suspected, its answer is a mistake, or it is unlike the training images.
+What a person decides is written to the dataset's `corrections.csv` at once; no image is ever touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from pathlib import Path
+from typing import Any
+
+from fieldmark.classifier import Classifier
+from fieldmark.errors import DatasetError, FieldmarkError
+from fieldmark.images.corrections import FILE_NAME, below, correct, read_table
+from fieldmark.report.contents import Contents, read_contents
+from fieldmark.runs import Run
+from fieldmark.serving.retraining import retrain_command, validation_folder
+from fieldmark.serving.similar import open_gallery
+from fieldmark.serving.suspicions import (
+    Item,
+    audited_items,
+    mistaken_items,
+    ordered,
+    suspected_items,
+    unfamiliar_items,
+)
+
+MOST_ITEMS = 2_000  # in one answer: more than anybody looks through, and the page stays quick
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a run says of the dataset it was trained on."""
+
+    root: Path | None  # None where the run does not say
+    validation: Path | None  # the folder of --validation, where it lies outside of the root
+    classes: tuple[str, ...]
+    command: str | None  # that trains again
+    sizes: dict[str, tuple[int, int]]  # {path: (width, height)} of the upright image, in pixels
+    items: list[Item]  # to be looked at, but for labels that were not checked before
+    labels_checked: bool
+    other_table: dict[str, str]  # {path: label} that --corrections said, if the run was trained with one
+
+
+class Review:
+    """Owner of the queue of one run; any thread may call its methods."""
+
+    def __init__(self, classifier: Classifier, run: Run) -> None:
+        self._classifier = classifier
+        self._run = run
+        self._lock = threading.Lock()
+        self._search: threading.Thread | None = None
+        self._queue: dict[str, Item] = {}  # by id, the first first
+
+    def page(self) -> dict[str, Any]:
+        """Return the queue: {"items", "classes", "command", "table", "more", "pending", "problem"}.
+
+        `more` counts items beyond MOST_ITEMS. `pending`: suspected labels are still searched for, which takes seconds,
+        once. `problem` says why nothing can be corrected, None where it can. Raises ModelFileError for a run that
+        cannot be read.
+        """
+        source = self.source
+        pending = self._searching()
+        items = list(self._queue.values())
+        current, problem = dict[str, str](), None
+        try:
+            current = _current(source)
+        except DatasetError as error:
+            problem = f"{error}; {error.hint}" if error.hint else str(error)
+        return {
+            "items": [item.to_json(current.get(item.path)) for item in items[:MOST_ITEMS]],
+            "classes": list(source.classes),
+            "command": source.command,
+            "table": str(source.root / FILE_NAME) if source.root else None,
+            "more": max(0, len(items) - MOST_ITEMS),
+            "pending": pending,
+            "problem": problem,
+        }
+
+    def find(self, id_: str) -> Item | None:
+        """The image with this id; None where the queue has none."""
+        self._searching()
+        return self._queue.get(id_)
+
+    def file(self, item: Item) -> tuple[Path, tuple[int, int] | None]:
+        """Where an image lies, and its (width, height) if they are known. Raises DatasetError."""
+        return _root(self.source) / item.path, self.source.sizes.get(item.path)
+
+    def correct(self, item: Item, correction: str | None, *, expected: str | None) -> dict[str, Any]:
+        """Write a class, `remove`, or None for no correction, and return the item as it is now.
+
+        Raises ConflictError where the correction is no longer `expected`, DatasetError and OutputError where it cannot
+        be written; see `fieldmark.images.corrections.correct`.
+        """
+        file, _ = self.file(item)
+        if correction is not None and not file.is_file():
+            raise DatasetError(
+                f"{item.path}: the image is not there any more; the next training would refuse a correction of it",
+                hint="undo its correction if it has one, and go on",
+            )
+        _current(self.source)
+        folder = _folder(self.source, item.path)
+        correct(folder / FILE_NAME, file.relative_to(folder).as_posix(), correction, expected=expected)
+        return item.to_json(correction)
+
+    @functools.cached_property
+    def source(self) -> Source:
+        """What the run says; read once."""
+        return read_source(read_contents(self._run.folder))
+
+    def _searching(self) -> bool:
+        """Whether suspected labels are being searched for; the first to ask begins it."""
+        with self._lock:
+            if self._search is None:
+                self._queue = _by_id(self.source.items)
+                self._search = threading.Thread(target=self._find_suspects, name="suspected labels", daemon=True)
+                self._search.start()
+        return self._search.is_alive()
+
+    def _find_suspects(self) -> None:
+        if self.source.labels_checked:
+            return
+        try:
+            found = suspected_items(open_gallery(self._classifier, self._run))
+        except FieldmarkError:
+            return  # without embeddings there is nothing to ask; the other images stand there all the same
+        self._queue = _by_id(ordered([*found, *self.source.items]))
+
+
+def _by_id(items: list[Item]) -> dict[str, Item]:
+    return {item.id: item for item in items}
+
+
+def read_source(contents: Contents) -> Source:
+    """What the files of a run say of its dataset, and which of its images should be looked at."""
+    items = audited_items(contents.audit.get("suspected_labels", []))
+    validation = None
+    if contents.predictions is not None:
+        items += [*mistaken_items(contents.predictions), *unfamiliar_items(contents.predictions)]
+        validation = validation_folder(contents.predictions)
+    with_table = "--corrections" in (contents.run.get("command") or "")
+    return Source(
+        root=contents.root,
+        validation=validation,
+        classes=tuple(contents.classes),
+        command=retrain_command(contents.recipe, contents.root, validation) if contents.root else None,
+        sizes=contents.sizes,
+        items=ordered(items),
+        labels_checked=bool(contents.audit.get("checks")),
+        other_table={row["path"]: row["to"] for row in contents.run.get("corrections", [])} if with_table else {},
+    )
+
+
+def _root(source: Source) -> Path:
+    if source.root is None:
+        raise DatasetError("the run does not say where its images lie", hint="train again to review them")
+    if not source.root.is_dir():
+        raise DatasetError(
+            f"{source.root}: the images are not there any more; their folder was moved or deleted",
+            hint="put it back, or train again where it is now",
+        )
+    return source.root
+
+
+def _folder(source: Source, path: str) -> Path:
+    """The folder whose table corrects an image: the dataset's, or that of --validation elsewhere."""
+    if not Path(path).is_absolute():
+        return _root(source)
+    if source.validation is None or not Path(path).is_relative_to(source.validation):
+        raise DatasetError(
+            f"{path}: lies outside of {source.root}, in a folder that the run does not name",
+            hint=f"write its correction into the {FILE_NAME} of that folder",
+        )
+    return source.validation
+
+
+def _current(source: Source) -> dict[str, str]:
+    """{path: correction} of every table. Raises DatasetError where none can be read, or written without a loss."""
+    labels: dict[str, str] = {}
+    root = _root(source)
+    for folder in (root, source.validation):
+        if folder is not None and (folder / FILE_NAME).is_file():
+            for path, label in below(folder, read_table(folder / FILE_NAME)).items():
+                labels[path if folder == root else (folder / path).as_posix()] = label
+    if source.other_table and not labels.keys() & source.other_table.keys():
+        raise DatasetError(
+            f"this run was trained with another table (--corrections), of which {root / FILE_NAME} has no row",
+            hint="copy that table there, or the next training does without it",
+        )
+    return labels

@@ -1,0 +1,73 @@
+"""What engineers ask a service: its model, its health, its numbers, and the document of its interface."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import prometheus_client
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+import fieldmark
+from fieldmark.images.formats import FORMATS
+from fieldmark.serving.openapi import document
+from fieldmark.serving.refusals import Refusal
+from fieldmark.serving.service import Service
+
+
+def routes(service: Service) -> list[Route]:
+    """The routes of operations."""
+    model = describe_model(service)
+    described = document(fieldmark.__version__)
+
+    async def get_model(request: Request) -> Response:
+        return JSONResponse(model)
+
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(described)
+
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        if not service.pool.processes:
+            raise Refusal(503, "starting", "no process that decodes is ready", headers={"Retry-After": "1"})
+        return JSONResponse({"status": "ready"})
+
+    async def metrics(request: Request) -> Response:
+        service.metrics.accepted.set(service.places.used)
+        service.metrics.uploads.set(service.budget.taken)
+        service.metrics.workers.set(len(service.pool.processes))
+        service.metrics.started.set(service.pool.started)
+        text = prometheus_client.generate_latest(service.metrics.registry)
+        return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    return [
+        Route("/api/model", get_model),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+        Route("/openapi.json", openapi),
+    ]
+
+
+def describe_model(service: Service) -> dict[str, Any]:
+    """The content of /api/model."""
+    classifier, run = service.classifier, service.run
+    preprocessing = classifier.preprocessing
+    validation = run.metrics.get("validation") if run else None
+    return {
+        "name": run.folder.resolve().name if run else classifier.path.stem,
+        "classes": list(classifier.classes),
+        "positive": classifier.metadata["positive_class"],
+        "image_size": [preprocessing.width, preprocessing.height],
+        "formats": list(FORMATS),
+        "accuracy": validation["accuracy"] if validation else None,
+        "run": run is not None,
+        "report": run is not None and (run.folder / "report.html").is_file(),
+        "review": run is not None,
+        "limits": dataclasses.asdict(service.limits),
+        "version": fieldmark.__version__,
+    }

@@ -1,0 +1,175 @@
+"""Serve: the `fieldmark serve` command: a socket, the service, the address line, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from fieldmark.errors import FieldmarkError, OutputError
+from fieldmark.serving.access import Access, loopback_hosts, new_token
+from fieldmark.serving.app import build_app
+from fieldmark.serving.connections import allow_open_files, protocol
+from fieldmark.serving.guard import Guard
+from fieldmark.serving.limits import Limits
+from fieldmark.serving.metrics import Measured
+from fieldmark.serving.service import build_service
+
+BACKLOG = 2048  # connections that the system holds before the server takes them
+DRAIN_SECONDS = 8  # for requests under way when the server is told to end
+ACCEPT_SECONDS = 0.05  # for connections that the system has taken for us
+GRACE_SECONDS = 0.5  # for requests that were sent before their clients could know of the end
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and where this machine reaches it
+
+
+def serve(
+    path: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    allowed_hosts: Sequence[str] = (),
+    token: str | None = None,
+    limits: Limits | None = None,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Answer until SIGTERM or Ctrl-C; requests under way then are answered first.
+
+    `path` is a run folder or its model.onnx, `port` 0 any free one, `allowed_hosts` the names (`name` or `name:port`)
+    under which others may reach the server, `token` a secret of your own. `on_ready` is given the address with its
+    token once the server answers.
+    Raises ModelFileError for a classifier that cannot be loaded, OutputError for an address that cannot be had,
+    FieldmarkError for a token that no address or header can hold.
+    """
+    limits = limits or Limits()
+    allow_open_files(limits)
+    token = check_token(token) if token else new_token()
+    with listening(host, port) as listener:
+        port = listener.getsockname()[1]
+        access = Access(token, hosts(host, port, allowed_hosts))
+        service = build_service(path, limits)
+        app = Measured(Guard(build_app(service), access, limits), service.metrics)
+        server = Server(
+            uvicorn.Config(
+                app,
+                http=protocol(limits),
+                loop="asyncio",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                log_level="error",  # what a client gets wrong is no news; it could fill the log with it
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+            ),
+            lambda: on_ready(f"http://{_in_url(reached_at(host))}:{port}/?token={token}"),
+        )
+        asyncio.run(server.serve(sockets=[listener]))
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server; says when it is ready, and ends by our signals with exit code 0."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse new connections, answer what was sent on the open ones, and close them."""
+        await asyncio.sleep(ACCEPT_SECONDS)
+        for listener in self.servers:
+            listener.close()
+        # uvicorn closes idle connections at once, and with them a request that has just been sent there
+        self.server_state.default_headers.append((b"connection", b"close"))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS):
+                while self.server_state.connections:
+                    await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Drain at the first signal; a second Ctrl-C ends at once. uvicorn would raise the signal again at the end."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A bound socket. Raises OutputError where the address is taken, foreign or forbidden."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise _cannot_listen(host, port, error) from error
+    with listener:
+        yield listener
+
+
+def _cannot_listen(host: str, port: int, error: Exception) -> OutputError:
+    number = getattr(error, "errno", None) or 0
+    hints = {
+        errno.EADDRINUSE: "another program listens there; give --port another number, or 0 for any free one",
+        errno.EACCES: "ports below 1024 are the administrator's; give --port 8000",
+        errno.EADDRNOTAVAIL: "no network card of this machine has that address; 127.0.0.1 is this machine alone",
+    }
+    hint = hints.get(number, "give --host an address of this machine, such as 127.0.0.1")
+    return OutputError(f"cannot listen on {host}:{port}: {os.strerror(number) if number else error}", hint=hint)
+
+
+def hosts(host: str, port: int, allowed: Sequence[str]) -> tuple[str, ...]:
+    """The values of Host that are answered: this machine's names, the address, and what was allowed."""
+    own = () if host in (*LOOPBACK, *EVERYWHERE) else (f"{_in_url(host)}:{port}",)
+    return (*loopback_hosts(port), *own, *allowed)
+
+
+def reached_at(host: str) -> str:
+    """The address to open on this machine.
+
+    >>> reached_at("0.0.0.0"), reached_at("10.0.0.5")
+    ('127.0.0.1', '10.0.0.5')
+    """
+    return EVERYWHERE.get(host, host)
+
+
+def check_token(token: str) -> str:
+    """A token of one's own, if it can stand in an address, a header and a cookie. Raises FieldmarkError."""
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+", token):
+        raise FieldmarkError(
+            "FIELDMARK_TOKEN holds characters that an address cannot hold",
+            hint="use letters, digits and ._~- only, at least 32 of them",
+        )
+    return token
+
+
+def warnings(host: str, allowed: Sequence[str]) -> list[str]:
+    """What whoever starts a server for others should know."""
+    if host in LOOPBACK:
+        return []
+    lines = [f"warning: {host} is not this machine alone: whoever reaches it and knows the token can use the service"]
+    if host in EVERYWHERE and not allowed:
+        lines.append("warning: only requests to localhost are answered; name others with --allow-host NAME")
+    return lines
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

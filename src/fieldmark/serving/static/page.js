@@ -1,0 +1,126 @@
+// The page's beginning: asks the server what it is, and ties the parts together.
+import { ask } from "./api.js";
+import { problemOf } from "./card.js";
+import { startCards } from "./cards.js";
+import { explainError } from "./connection.js";
+import { announce, byId } from "./dom.js";
+import { downloadCsv, downloadJson } from "./download.js";
+import { acceptFiles } from "./files.js";
+import { openReview, startReview } from "./review.js";
+import { add, clear, isDone, items, onChange } from "./store.js";
+import { render as renderTable, startTable } from "./table.js";
+import { current, onTab, select, startTabs } from "./tabs.js";
+import { count, megabytes, percent, visible } from "./text.js";
+import { startTools } from "./tools.js";
+import { enqueue, isPaused, progress, setLimits, setPaused, stop } from "./upload.js";
+
+const said = new WeakSet(); // items whose answer was announced
+
+function take(files, hidden) {
+  if (files.length) {
+    if (current() !== "classify") select("classify");
+    enqueue(add(files));
+  }
+  const left = hidden ? `${count(hidden, "hidden file")} left out` : "";
+  byId("left-out").textContent = left ? `${left}.` : "";
+  if (files.length || left)
+    announce([files.length ? `${count(files.length, "image")} added` : "", left].filter(Boolean).join(", "));
+}
+
+function showProgress() {
+  const { done, all, share } = progress();
+  document.body.classList.toggle("begun", all > 0);
+  byId("status").hidden = all === 0;
+  byId("progress").hidden = done === all;
+  byId("progress").value = share;
+  byId("pause").hidden = done === all;
+  byId("pause").textContent = isPaused() ? "Continue" : "Pause";
+  const problems = items.filter((item) => item.error || item.answer?.problem).length;
+  const state =
+    done === all
+      ? `${count(all, "image")} answered`
+      : `${done.toLocaleString("en")} of ${count(all, "image")} answered`;
+  byId("status-text").textContent = problems ? `${state}, ${count(problems, "problem")} among them` : state;
+  byId("count-answers").textContent = all ? done.toLocaleString("en") : "";
+  for (const id of ["download-csv", "download-json"]) byId(id).disabled = done === 0;
+  byId("answers-empty").hidden = all > 0;
+  byId("answers-filled").hidden = all === 0;
+  announceAnswers(done, all);
+}
+
+// A few answers are read out one by one, many as a number.
+function announceAnswers(done, all) {
+  const fresh = items.filter((item) => isDone(item) && !said.has(item));
+  if (!fresh.length) return;
+  for (const item of fresh) said.add(item);
+  if (all <= 5) for (const item of fresh) announce(`${visible(item.path)}: ${spoken(item)}`);
+  else if (done === all) announce(`All ${count(all, "image")} answered`);
+  else if (Math.floor(done / 100) > Math.floor((done - fresh.length) / 100))
+    announce(`${done} of ${count(all, "image")} answered`);
+}
+
+function spoken(item) {
+  const { label, probability, unfamiliar } = item.answer ?? {};
+  return (
+    problemOf(item) ||
+    `${visible(label)}, ${percent(probability)}${unfamiliar ? ", unlike anything in the training set" : ""}`
+  );
+}
+
+function showModel(model) {
+  setLimits(model.limits ?? {});
+  const right =
+    model.accuracy === null || model.accuracy === undefined
+      ? ""
+      : `Right on ${percent(model.accuracy)} of the images held back to test it. `;
+  byId("lead").textContent = `${right}Ask it about yours.`;
+  const formats = (model.formats ?? []).join(", ");
+  const most = megabytes(model.limits?.file_bytes ?? 50e6);
+  byId("formats").textContent = `${formats}; up to ${most} each. Images are answered in memory and kept nowhere.`;
+  byId("tab-report").hidden = !model.report;
+  byId("tab-review").hidden = !model.review;
+  startTools(byId("tools-cards"), model.classes, true);
+  startTools(byId("tools-answers"), model.classes, false);
+  byId("download-csv").addEventListener("click", () => downloadCsv(model.classes));
+  byId("download-json").addEventListener("click", downloadJson);
+}
+
+function clearAll() {
+  stop();
+  clear();
+  byId("left-out").textContent = "";
+  byId("button-files").focus();
+  announce("All answers cleared");
+}
+
+async function start() {
+  try {
+    showModel(await ask("/api/model"));
+  } catch (error) {
+    byId("lead").textContent = `This page cannot work: ${explainError(error)}.`;
+    return;
+  }
+  startTabs();
+  startCards();
+  startTable();
+  startReview();
+  onTab("answers", renderTable);
+  onTab("review", openReview);
+  onTab("report", () => {
+    if (!byId("report").getAttribute("src")) byId("report").src = "/report/";
+  });
+  onChange(showProgress);
+  byId("pause").addEventListener("click", () => {
+    setPaused(!isPaused());
+    showProgress();
+  });
+  byId("clear").addEventListener("click", clearAll);
+  addEventListener("beforeunload", (event) => {
+    if (items.some((item) => !isDone(item))) event.preventDefault();
+  });
+  acceptFiles(take);
+  select(location.hash.slice(1) || "classify");
+  document.body.classList.add("ready");
+}
+
+start();

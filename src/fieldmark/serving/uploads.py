@@ -1,0 +1,237 @@
+"""Uploads: from the body of a request to the bytes of its images. Counted while they arrive; never on disk.
+
+    uploads = await read_uploads(request, limits, budget)     # [Upload("cat.jpg", b"..."), ...]
+
+The guard has counted the body as a whole; here its parts are. The name that a client chose is text to show, cleaned
+for that, and never opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from fieldmark.images.scan import printable
+from fieldmark.serving.limits import Limits
+from fieldmark.serving.refusals import Refusal
+
+FIELD = "files"  # of a form; as many as there are files
+RAW_NAME = "image"  # of an upload that is the body itself
+AT_END = "fieldmark.at_end"  # in the ASGI scope: the guard's ExitStack, closed when the request is answered
+_RAW_TYPES = ("image/", "application/octet-stream")
+
+
+@dataclasses.dataclass(frozen=True)
+class Upload:
+    """One image as it was sent."""
+
+    name: str  # the client's own, for display; may be any text
+    content: bytes
+
+
+class Budget:
+    """The bytes of uploads in memory, of all requests together. Not for threads: the event loop's own.
+
+    >>> budget = Budget(10)
+    >>> with budget.reservation() as take:
+    ...     take(10)
+    >>> budget.taken
+    0
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.taken = 0
+
+    @contextlib.contextmanager
+    def reservation(self) -> Iterator[Callable[[int], None]]:
+        """Yield `take(bytes)`, which raises Refusal where nothing is left; all that was taken comes back at the end."""
+        mine = 0
+
+        def take(count: int) -> None:
+            nonlocal mine
+            if self.taken + count > self.total:
+                raise Refusal(
+                    429,
+                    "over_capacity",
+                    f"uploads of {self.taken:,} bytes are being answered; at most {self.total:,} at once",
+                    hint="send it again in a moment",
+                    headers={"Retry-After": "1"},
+                )
+            self.taken += count
+            mine += count
+
+        try:
+            yield take
+        finally:
+            self.taken -= mine
+
+
+async def read_uploads(request: Request, limits: Limits, budget: Budget) -> list[Upload]:
+    """Read the images of a request: a multipart form with files in the field `files`, or one image as the body.
+
+    Their bytes count against `budget` until the request is answered. Raises Refusal, and starlette's ClientDisconnect
+    where the client left.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    with contextlib.ExitStack() as reading:
+        take = reading.enter_context(budget.reservation())
+        if kind == b"multipart/form-data":
+            uploads = await _read_form(request, options.get(b"boundary", b""), limits, take)
+        elif not kind or kind.decode("latin-1").startswith(_RAW_TYPES):
+            uploads = await _read_raw(request, limits, take)
+        else:
+            raise Refusal(
+                415,
+                "unsupported_media_type",
+                f"Content-Type {kind[:80].decode('latin-1')!a} is neither multipart/form-data nor an image",
+                hint="curl -F files=@cat.jpg, or --data-binary @cat.jpg -H 'Content-Type: image/jpeg'",
+            )
+        if AT_END in request.scope:
+            request.scope[AT_END].push(reading.pop_all())
+    return uploads
+
+
+async def _read_raw(request: Request, limits: Limits, take: Callable[[int], None]) -> list[Upload]:
+    content = bytearray()
+    async for chunk in request.stream():
+        _check_file(RAW_NAME, len(content) + len(chunk), limits)
+        take(len(chunk))
+        content += chunk
+    if not content:
+        raise _no_file()
+    return [Upload(RAW_NAME, bytes(content))]
+
+
+async def _read_form(request: Request, boundary: bytes, limits: Limits, take: Callable[[int], None]) -> list[Upload]:
+    if not boundary:
+        raise Refusal(400, "bad_form", "the Content-Type header names no boundary")
+    form = _Form(limits, take)
+    try:
+        parser = MultipartParser(
+            boundary, form.callbacks(), max_header_count=2**31, max_header_size=2**31
+        )  # counted by _Form
+        async for chunk in request.stream():
+            parser.write(chunk)
+    except FormParserError as error:
+        raise Refusal(400, "bad_form", "the body is not a multipart form of that boundary") from error
+    if not form.ended:
+        raise Refusal(400, "bad_form", "the body ends before its form does")
+    if not form.uploads:
+        raise _no_file()
+    return form.uploads
+
+
+class _Form:
+    """What the parser finds, part after part, and the counts that end it early."""
+
+    def __init__(self, limits: Limits, take: Callable[[int], None]) -> None:
+        self._limits = limits
+        self._take = take
+        self.uploads: list[Upload] = []
+        self.ended = False
+        self._files = self._fields = 0
+        self._begin_part()
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin_part,
+            "on_header_begin": self._begin_header,
+            "on_header_field": self._header_name,
+            "on_header_value": self._header_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._begin_content,
+            "on_part_data": self._content,
+            "on_part_end": self._end_part,
+            "on_end": self._end,
+        }
+
+    def _begin_part(self) -> None:
+        self._name: str | None = None  # of the file; None for a part that is none
+        self._bytes = bytearray()
+        self._disposition = b""
+        self._header = [b"", b""]
+        self._header_lines = self._header_bytes = 0
+
+    def _begin_header(self) -> None:
+        self._header = [b"", b""]
+        self._header_lines += 1
+        if self._header_lines > self._limits.header_lines:
+            raise _too_much("part_headers_too_large", "header lines in one part of the form", self._limits.header_lines)
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._add_header(0, data[start:end])
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._add_header(1, data[start:end])
+
+    def _add_header(self, part: int, data: bytes) -> None:
+        self._header_bytes += len(data)
+        if self._header_bytes > self._limits.header_bytes:
+            raise _too_much(
+                "part_headers_too_large", "bytes of headers in one part of the form", self._limits.header_bytes
+            )
+        self._header[part] += data
+
+    def _end_header(self) -> None:
+        if self._header[0].lower() == b"content-disposition":
+            self._disposition = self._header[1]
+
+    def _begin_content(self) -> None:
+        kind, options = parse_options_header(self._disposition)
+        if kind != b"form-data" or b"name" not in options:
+            raise Refusal(400, "bad_form", "a part of the form has no name")
+        if b"filename" in options:
+            self._begin_file(options[b"name"], options[b"filename"])
+        else:
+            self._fields += 1
+            if self._fields > self._limits.fields:
+                raise _too_much("too_many_fields", "fields", self._limits.fields)
+
+    def _begin_file(self, field: bytes, name: bytes) -> None:
+        self._files += 1
+        if self._files > self._limits.files:
+            raise _too_much("too_many_files", "files in one request", self._limits.files)
+        if len(name) > self._limits.name_bytes:
+            raise _too_much("name_too_long", "bytes in the name of a file", self._limits.name_bytes)
+        if field != FIELD.encode():
+            raise Refusal(400, "bad_form", f"a file in the field {field[:80].decode('latin-1')!a}; expected {FIELD!r}")
+        self._name = printable(os.fsdecode(name))
+
+    def _content(self, data: bytes, start: int, end: int) -> None:
+        if self._name is None:
+            return  # a field's value is not asked for
+        _check_file(self._name, len(self._bytes) + end - start, self._limits)
+        self._take(end - start)
+        self._bytes += data[start:end]
+
+    def _end_part(self) -> None:
+        # A browser sends an empty file without a name where none was chosen
+        if self._name is not None and (self._name or self._bytes):
+            self.uploads.append(Upload(self._name, bytes(self._bytes)))
+        self._bytes = bytearray()
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+def _check_file(name: str, count: int, limits: Limits) -> None:
+    if count > limits.file_bytes:
+        raise Refusal(
+            413, "file_too_large", f"{name}: more than {limits.file_bytes:,} bytes", hint="send a smaller image"
+        )
+
+
+def _too_much(code: str, what: str, limit: int) -> Refusal:
+    return Refusal(413, code, f"more than {limit:,} {what}")
+
+
+def _no_file() -> Refusal:
+    return Refusal(400, "no_file", "the request holds no image", hint=f"send at least one file in the field {FIELD!r}")

@@ -1,0 +1,96 @@
+"""Worker: a process that turns the bytes of uploads into pixels, under limits, and can do nothing else.
+
+    python -P -m fieldmark.serving.worker MEMORY_BYTES MAX_PIXELS     # its standard input is a socket
+
+Frames on the socket: one byte that says what comes, four bytes of length (big-endian), the content. Nothing is
+unpickled on either side.
+
+    server → worker   p preprocessing as JSON, then c the content of a file
+    worker → server   r (ready, once), then for each file P its pixels or E {"code", "detail"} as JSON
+
+Only what decoding needs is imported here: a worker that was lost is replaced in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+
+from fieldmark.errors import ImageError
+from fieldmark.images import formats
+from fieldmark.preprocessing import Preprocessing
+
+HEADER = struct.Struct(">cI")
+READY, PREPROCESSING, CONTENT, PIXELS, PROBLEM = b"r", b"p", b"c", b"P", b"E"
+
+
+def main() -> None:
+    """Answer until the server closes the socket."""
+    memory_bytes, max_pixels = (int(argument) for argument in sys.argv[1:])
+    # A service manager signals every process of the service; the server decides when its workers end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    limit_process(memory_bytes)
+    with socket.socket(fileno=0) as connection:
+        connection.sendall(frame(READY, b""))
+        while answer(connection, max_pixels):
+            pass
+
+
+def limit_process(memory_bytes: int) -> None:
+    """From here on: no more address space than this, no file written, no core dump, no word on the terminal."""
+    for limit, most in (
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (most, most))
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 2)  # C libraries quote the file there
+    os.close(silence)
+
+
+def answer(connection: socket.socket, max_pixels: int) -> bool:
+    """Decode one file; False when the server has closed the socket."""
+    wanted = receive(connection)
+    content = receive(connection)
+    if wanted is None or content is None:
+        return False
+    try:
+        preprocessing = Preprocessing.from_json(json.loads(wanted))
+        pixels = formats.decode(content, preprocessing, max_pixels=max_pixels).pixels
+    except ImageError as error:
+        connection.sendall(frame(PROBLEM, json.dumps({"code": error.code, "detail": error.detail}).encode()))
+    else:
+        connection.sendall(frame(PIXELS, pixels.tobytes()))
+    return True
+
+
+def frame(kind: bytes, content: bytes) -> bytes:
+    """One message."""
+    return HEADER.pack(kind, len(content)) + content
+
+
+def receive(connection: socket.socket) -> bytes | None:
+    """The content of the next message; None at the end."""
+    header = _exactly(connection, HEADER.size)
+    return None if header is None else _exactly(connection, HEADER.unpack(header)[1])
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes | None:
+    content = bytearray(count)
+    view = memoryview(content)
+    while view:
+        received = connection.recv_into(view)
+        if not received:
+            return None
+        view = view[received:]
+    return bytes(content)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Workers: images of strangers are decoded in processes with limits, so that a file may cost its decoder at most.
+
+    async with DecodePool(preprocessing, limits) as pool:
+        pixels = await pool.decode(content)
+
+A file that takes too long has its worker killed; a worker that dies fails the file it was at and no other. Either is
+replaced at once. What goes through the socket is described in `worker`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import socket
+import sys
+from types import TracebackType
+
+import numpy as np
+
+from fieldmark.errors import ImageError
+from fieldmark.images.problems import PROBLEMS
+from fieldmark.preprocessing import Pixels, Preprocessing
+from fieldmark.serving import worker as protocol
+from fieldmark.serving.limits import Limits
+from fieldmark.serving.refusals import Refusal
+
+MAX_PROBLEM_BYTES = 100_000  # of a worker's words about a file
+START_SECONDS = 30  # a worker that is not ready by then is tried again
+RESTART_SECONDS = 0.2  # between the end of a worker and the start of the next, so that a fault is no busy loop
+# What a worker is given of the server's environment: neither its token nor anything else that is secret.
+ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
+
+
+class DecodePool:
+    """Worker processes, one a core, and who waits for them; owns them: use it in an `async with` block."""
+
+    def __init__(self, preprocessing: Preprocessing, limits: Limits, *, workers: int | None = None) -> None:
+        self.preprocessing = preprocessing
+        self.limits = limits
+        self.size = workers or os.cpu_count() or 1
+        self.started = 0  # workers so far; those above `size` replaced others
+        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
+        self._alive: set[Worker] = set()
+        self._keepers: list[asyncio.Task[None]] = []
+        self._jobs: set[asyncio.Task[Pixels]] = set()
+
+    async def __aenter__(self) -> DecodePool:
+        self._keepers = [asyncio.create_task(self._keep_one()) for _ in range(self.size)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        tasks = (*self._keepers, *self._jobs)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def processes(self) -> list[int]:
+        """The process ids of the workers that are ready or at work."""
+        return [worker.process.pid for worker in self._alive]
+
+    async def decode(self, content: bytes, preprocessing: Preprocessing | None = None) -> Pixels:
+        """The pixels uint8 (height, width, channels) of a file, as `formats.decode` makes them.
+
+        `preprocessing` is the pool's unless it is given. Raises ImageError where the file has a problem (one of them:
+        `too_slow`), and Refusal (503, worker_lost) where its worker died.
+        """
+        worker = await self._next_idle()
+        job = asyncio.create_task(self._decode(worker, content, preprocessing or self.preprocessing))
+        self._jobs.add(job)
+        job.add_done_callback(self._finished)
+        # Whoever asked may leave; the worker is at it all the same, and what it sends must be read
+        return await asyncio.shield(job)
+
+    def _finished(self, job: asyncio.Task[Pixels]) -> None:
+        self._jobs.discard(job)
+        if not job.cancelled():
+            job.exception()  # seen, should nobody wait for it any more
+
+    async def _next_idle(self) -> Worker:
+        while True:
+            worker = await self._idle.get()
+            if worker in self._alive:
+                return worker
+
+    async def _decode(self, worker: Worker, content: bytes, preprocessing: Preprocessing) -> Pixels:
+        seconds = self.limits.decode_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                kind, reply = await worker.ask(content, preprocessing)
+        except TimeoutError:
+            self._alive.discard(worker)
+            worker.kill()
+            raise ImageError("too_slow", f"decoding took longer than {seconds:g} seconds") from None
+        except (OSError, ValueError) as error:
+            self._alive.discard(worker)
+            worker.kill()
+            raise Refusal(
+                503, "worker_lost", "the process that decoded this image was lost", hint="send the request again"
+            ) from error
+        self._idle.put_nowait(worker)
+        if kind == protocol.PROBLEM:
+            raise _problem(reply)
+        return np.frombuffer(reply, np.uint8).reshape(preprocessing.shape)
+
+    async def _keep_one(self) -> None:
+        """Keep one worker alive, whatever happens to it."""
+        while True:
+            self.started += 1
+            worker = await Worker.start(self.limits)
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    await worker.ready()
+                self._alive.add(worker)
+                self._idle.put_nowait(worker)
+                await worker.process.wait()
+            except (OSError, ValueError):
+                pass  # it never was ready; the next one may be
+            finally:
+                self._alive.discard(worker)
+                await worker.end()
+            await asyncio.sleep(RESTART_SECONDS)
+
+
+class Worker:
+    """One process, and the socket to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket) -> None:
+        self.process = process
+        self._connection = connection
+
+    @classmethod
+    async def start(cls, limits: Limits) -> Worker:
+        """Start the process; it is not `ready` yet."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs, contextlib.ExitStack() as if_it_fails:
+            if_it_fails.callback(ours.close)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # modules of the folder in which the server was started are none of ours
+                "-m",
+                protocol.__name__,
+                str(limits.decode_memory_bytes),
+                str(limits.pixels),
+                stdin=theirs.fileno(),
+                stdout=asyncio.subprocess.DEVNULL,
+                env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+                | {"OPENBLAS_NUM_THREADS": "1"},  # each of its threads would take address space
+                start_new_session=True,  # Ctrl-C is the server's
+            )
+            if_it_fails.pop_all()
+        return cls(process, ours)
+
+    def kill(self) -> None:
+        """End the process, if it has not ended."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+
+    async def end(self) -> None:
+        """End the process and forget it."""
+        self.kill()
+        await self.process.wait()
+        self._connection.close()
+
+    async def ready(self) -> None:
+        """Wait until the process can decode."""
+        await self._receive({protocol.READY: 0})
+
+    async def ask(self, content: bytes, preprocessing: Preprocessing) -> tuple[bytes, bytearray]:
+        """Send a file; return the kind of the reply and its content. Raises OSError or ValueError if that fails."""
+        # In one piece: each more would wake the process once more
+        job = _wanted(preprocessing) + protocol.frame(protocol.CONTENT, content)
+        await asyncio.get_running_loop().sock_sendall(self._connection, job)
+        height, width, channels = preprocessing.shape
+        return await self._receive({protocol.PIXELS: height * width * channels, protocol.PROBLEM: MAX_PROBLEM_BYTES})
+
+    async def _receive(self, expected: dict[bytes, int]) -> tuple[bytes, bytearray]:
+        """One message of an expected kind, at most so long: a worker that was taken over is not believed."""
+        kind, length = protocol.HEADER.unpack(await self._exactly(protocol.HEADER.size))
+        if length > expected.get(kind, -1) or (kind == protocol.PIXELS and length != expected[kind]):
+            raise ValueError(f"{kind!r} and {length} bytes from a worker")
+        return kind, await self._exactly(length)
+
+    async def _exactly(self, count: int) -> bytearray:
+        loop = asyncio.get_running_loop()
+        content = bytearray(count)
+        view = memoryview(content)
+        while view:
+            received = await loop.sock_recv_into(self._connection, view)
+            if not received:
+                raise ConnectionError("the worker has closed its socket")
+            view = view[received:]
+        return content
+
+
+@functools.lru_cache
+def _wanted(preprocessing: Preprocessing) -> bytes:
+    return protocol.frame(protocol.PREPROCESSING, json.dumps(preprocessing.to_json()).encode())
+
+
+def _problem(reply: bytearray) -> ImageError:
+    found = json.loads(reply)
+    code = found["code"] if found["code"] in PROBLEMS else "corrupt"
+    return ImageError(code, str(found["detail"]))

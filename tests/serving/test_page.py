@@ -1,0 +1,593 @@
+"""The page in a real browser, against a real server: what a person does, by mouse and keyboard, and what attackers try.
+
+The browser is Debian's `chromium`; where it is absent the tests are skipped, in continuous integration they fail.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+
+from fieldmark.classifier import load
+from fieldmark.images.corrections import read_table
+from fieldmark.pipeline import train
+from fieldmark.report.text import prediction_writer
+from fieldmark.report.wording import visible
+from tests.serving.conftest import serving
+
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SERIOUS = {"serious", "critical"}
+ATTACKS = [
+    "<script>alert(1)</script>.png",
+    "<img src=x onerror=alert(1)>.png",
+    '"><svg onload=alert(1)>.png',
+    "{{ 7*7 }}${alert(1)}.png",
+    "javascript:alert(1)",
+    "photo\u202egpj.exe",
+    "\u2066isolate\u2069.png",
+    "\x1b[31mred\x1b[0m\x1b]0;title\x07.png",
+    "family👨‍👩‍👧‍👦.png",
+    "=cmd|' /C calc'!A0.png",
+    "@SUM(1+1).png",
+    "+1.png",
+    "-1.png",
+    "\tTAB.png",
+    'quote",comma\nline.png',
+    "__proto__",
+    "constructor",
+    "a" * 300 + ".png",
+]
+
+
+class Served(NamedTuple):
+    """A running server, its dataset and its run."""
+
+    url: str  # with the token
+    origin: str
+    root: Path
+    run: Path
+
+
+@pytest.fixture(scope="module")
+def served(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """`fieldmark serve` of a run with a dataset of its own, since reviewing writes beside the images."""
+    folder = tmp_path_factory.mktemp("page")
+    root = shutil.copytree(faces, folder / "faces")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIELDMARK_CACHE_DIR", str(folder / "cache"))
+        run = train(
+            root, out=folder / "faces-1", network="course", image_size=24, channels=(8,), epochs=3, batch_size=16
+        )
+        with serving(run.folder) as server:
+            yield Served(f"{server.url}/?token={server.token}", server.url, root, run.folder)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    # For the module alone: while Playwright runs, no other test of this thread may start an event loop.
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        assert "CI" not in os.environ, "chromium is not installed; `make test` installs it"
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()
+
+
+class Visit(NamedTuple):
+    """An open page, and everything that must not happen on it."""
+
+    page: Page
+    context: BrowserContext
+    requests: list[str]
+    wrong: list[str]  # dialogs, errors, violations of the content policy
+
+
+def visit(browser: Browser, served: Served, **options: Any) -> Visit:
+    context = browser.new_context(viewport=options.pop("viewport", WIDE), accept_downloads=True, **options)
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    opened = Visit(page, context, [], [])
+    page.on("request", lambda request: opened.requests.append(request.url))
+    page.on("dialog", lambda dialog: (opened.wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    page.on("pageerror", lambda error: opened.wrong.append(f"error {error}"))
+    page.on(
+        "console", lambda message: opened.wrong.append(message.text) if "Content Security" in message.text else None
+    )
+    page.goto(served.url)
+    page.wait_for_selector("body.ready")
+    return opened
+
+
+@pytest.fixture
+def visited(browser: Browser, served: Served) -> Iterator[Visit]:
+    opened = visit(browser, served)
+    yield opened
+    opened.context.close()
+    assert opened.wrong == []
+    assert [url for url in opened.requests if not url.startswith((served.origin + "/", "data:", "blob:"))] == []
+
+
+def picture(colour: tuple[int, int, int] = (200, 60, 40), format: str = "PNG") -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(content, format)
+    return content.getvalue()
+
+
+def drop(page: Page, files: list[tuple[str, bytes]]) -> None:
+    """Drop files onto the page, as a browser does."""
+    page.evaluate(
+        """(files) => {
+            const transfer = new DataTransfer();
+            for (const [name, content] of files) {
+                const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+                transfer.items.add(new File([bytes], name, { type: "image/png" }));
+            }
+            const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
+            for (const type of ["dragenter", "dragover", "drop"])
+                document.body.dispatchEvent(new DragEvent(type, options));
+        }""",
+        [[name, base64.b64encode(content).decode()] for name, content in files],
+    )
+
+
+def until(page: Page, expression: str) -> None:
+    """Playwright's own wait_for_function evaluates a string in the page, which the content policy forbids."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"never true: {expression}")
+
+
+def three_images(root: Path) -> list[Path]:
+    return sorted((root / "validation").rglob("*.png"))[:3]
+
+
+def drop_three(visited: Visit, served: Served) -> list[Path]:
+    paths = three_images(served.root)
+    drop(visited.page, [(path.name, path.read_bytes()) for path in paths])
+    expect(visited.page.locator(".card .answer")).to_have_count(3)
+    return paths
+
+
+def downloaded(page: Page, button: str) -> str:
+    page.click("#tab-answers")
+    with page.expect_download() as event:
+        page.click(button)
+    return Path(event.value.path()).read_bytes().decode("utf-8")
+
+
+def test_three_dropped_images_get_the_answers_of_http_and_python(visited: Visit, served: Served) -> None:
+    paths = drop_three(visited, served)
+    ours = load(served.run).predict(paths)
+    for card, path, prediction in zip(visited.page.locator(".card").all(), paths, ours, strict=True):
+        response = visited.context.request.post(
+            f"{served.origin}/api/predict",
+            multipart={"files": {"name": path.name, "mimeType": "image/png", "buffer": path.read_bytes()}},
+        )
+        (by_http,) = response.json()["predictions"]
+        assert by_http == prediction.to_json() | {"path": path.name}
+        assert card.locator(".answer .name").inner_text() == prediction.label
+        shown = {
+            bar.get_attribute("data-class"): float(bar.get_attribute("data-share") or "nan")
+            for bar in card.locator(".bars li").all()
+        }
+        assert shown == prediction.probabilities
+        assert card.locator(".flag").count() == prediction.unfamiliar
+
+
+def test_a_card_shows_what_was_looked_at_each_layer_and_the_most_similar(visited: Visit, served: Served) -> None:
+    drop_three(visited, served)
+    card = visited.page.locator(".card").first
+    looked = card.get_by_role("button", name="Looked at")
+    looked.click()
+    expect(card.locator(".overlay")).to_be_visible()
+    until(visited.page, "document.querySelector('.overlay').naturalWidth > 100")
+    expect(card.locator(".panel-looked .sentence")).to_contain_text("%")
+    assert looked.get_attribute("aria-pressed") == "true"
+    looked.click()
+    expect(card.locator(".overlay")).to_have_count(0)
+    card.get_by_role("button", name="Layers").click()
+    expect(card.locator("output")).to_contain_text("Layer 1 of")
+    card.get_by_role("button", name="Next layer").click()
+    expect(card.locator("output")).to_contain_text("Layer 2 of")
+    card.get_by_role("button", name="Similar").click()
+    # A network without a feature vector has none; then the page says so.
+    expect(card.locator(".panel-similar .note")).not_to_have_class("note working")
+    assert len(card.locator(".panel-similar .note").inner_text()) > 20
+
+
+def test_the_table_is_downloaded_as_predict_writes_it(visited: Visit, served: Served) -> None:
+    paths = drop_three(visited, served)
+    drop(visited.page, [("=cmd.png", b"no image"), ("late,\n.png", b"")])
+    expect(visited.page.locator(".card .problem")).to_have_count(2)
+    ours = [
+        prediction.to_json() | {"path": path.name}
+        for prediction, path in zip(load(served.run).predict(paths), paths, strict=True)
+    ]
+    nothing = {"label": None, "probability": None, "probabilities": {}, "unfamiliar": False, "familiarity": None}
+    expected = [
+        *ours,
+        nothing | {"path": "=cmd.png", "problem": "not_an_image"},
+        nothing | {"path": "late,\n.png", "problem": "empty_file"},
+    ]
+    by_json = json.loads(downloaded(visited.page, "#download-json"))["predictions"]
+    assert by_json == expected
+    write = prediction_writer(load(served.run).classes, "csv")
+    text = "".join(write(row, "") for row in expected)
+    assert parsed(downloaded(visited.page, "#download-csv")) == parsed(text)
+    rows = visited.page.locator("#answers-body tr")
+    expect(rows).to_have_count(5)
+    visited.page.get_by_role("button", name="Probability").click()
+    shares = [
+        float(text.rstrip("\u00a0%")) for text in rows.locator("td:nth-child(3)").all_inner_texts() if "%" in text
+    ]
+    assert shares == sorted(shares)
+
+
+def parsed(text: str) -> list[list[Any]]:
+    """Rows of a table; numbers as numbers, since 1e-7 and 1e-07 are the same."""
+
+    def value(cell: str) -> Any:
+        try:
+            return float(cell)
+        except ValueError:
+            return cell
+
+    return [[value(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
+
+
+def test_sorting_and_filtering(visited: Visit, served: Served) -> None:
+    drop_three(visited, served)
+    drop(visited.page, [("broken.png", picture()[:50])])
+    expect(visited.page.locator(".card .problem")).to_have_count(1)
+    visited.page.select_option("#tools-cards select >> nth=0", "unsure")
+    visited.page.wait_for_timeout(200)
+    shares = [float(bar.get_attribute("data-share") or "nan") for bar in visited.page.locator(".bars .first").all()]
+    assert shares == sorted(shares)
+    assert visited.page.locator(".card").last.locator(".problem").count() == 1
+    visited.page.select_option("#tools-cards select >> nth=1", "problems")
+    expect(visited.page.locator(".card")).to_have_count(1)
+    expect(visited.page.locator("#tools-cards .count")).to_have_text("1 of 4 shown")
+
+
+def test_review_by_keyboard_is_saved_at_once(visited: Visit, served: Served) -> None:
+    page, table = visited.page, served.root / "corrections.csv"
+    table.unlink(missing_ok=True)
+    before = {path: path.read_bytes() for path in served.root.rglob("*.png")}
+    page.click("#tab-review")
+    items = settled_items(visited, served)
+    assert len(items) >= 2
+    page.reload()
+    page.wait_for_selector("body.ready")
+    expect(page.locator("#review-where")).to_have_text(f"1 of {len(items)}")
+    first, second = items[:2]
+    expect(page.locator("#review-path")).to_have_text(first["path"])
+    until(page, "document.getElementById('review-image').naturalWidth > 0")
+    page.keyboard.press("c")
+    expect(page.locator("#review-where")).to_have_text(f"2 of {len(items)}")
+    (other,) = {"happy", "sad"} - {first["label"]}
+    assert read_table(table) == {first["path"]: other}
+    page.keyboard.press("r")
+    expect(page.locator("#review-done")).to_have_text(f"2 of {len(items)} decided")
+    assert read_table(table) == {first["path"]: other, second["path"]: "remove"}
+    page.keyboard.press("u")
+    expect(page.locator("#review-where")).to_have_text(f"2 of {len(items)}")
+    expect(page.locator("#review-decision")).to_have_text("Not decided yet")
+    assert read_table(table) == {first["path"]: other}
+    page.keyboard.press("k")
+    expect(page.locator("#review-done")).to_have_text(f"2 of {len(items)} decided")
+    for _ in items:
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#review-command")).to_contain_text("fieldmark train")
+    expect(page.locator("#review-summary")).to_contain_text("1 label changed")
+    assert {path: path.read_bytes() for path in served.root.rglob("*.png")} == before
+
+
+def settled_items(visited: Visit, served: Served) -> list[dict[str, Any]]:
+    """The list once the search for suspected labels has ended."""
+    for _ in range(40):
+        answer = visited.context.request.get(f"{served.origin}/api/review").json()
+        if not answer.get("pending"):
+            return list(answer["items"])
+        visited.page.wait_for_timeout(500)
+    raise AssertionError("the search does not end")
+
+
+def test_a_label_that_another_tab_changed_is_not_overwritten(visited: Visit, served: Served) -> None:
+    page, table = visited.page, served.root / "corrections.csv"
+    table.unlink(missing_ok=True)
+    settled_items(visited, served)
+    page.click("#tab-review")
+    expect(page.locator("#review-where")).to_contain_text("1 of")
+    path = page.locator("#review-path").inner_text()
+    table.write_text(f"path,label\n{path},remove\n")
+    page.keyboard.press("c")
+    expect(page.locator("#review-message")).to_contain_text("Another tab")
+    expect(page.locator("#review-decision")).to_have_text("Left out of training")
+    assert read_table(table) == {path: "remove"}
+    page.keyboard.press("k")  # now that it has been seen
+    expect(page.locator("#review-where")).to_contain_text("2 of")
+    assert read_table(table) == {path: path.split("/")[-2]}
+    table.unlink()
+
+
+def test_everything_by_keyboard_alone(visited: Visit, served: Served) -> None:
+    page = visited.page
+    drop_three(visited, served)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    seen = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.dataset.switch || ''"))
+        if seen[-1] == "looked":
+            break
+    assert {"tab-classify", "button-files", "button-folder", "clear"} <= set(seen)
+    page.keyboard.press("Space")
+    expect(page.locator(".overlay")).to_have_count(1)
+    page.focus("#tab-classify")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-answers")).to_be_visible()
+    page.keyboard.press("End")
+    expect(page.locator("#panel-report")).to_be_visible()
+    assert page.evaluate("document.activeElement.id") == "tab-report"
+
+
+@pytest.mark.parametrize("where", ["file", "class"])
+def test_names_are_only_ever_text(browser: Browser, served: Served, where: str) -> None:
+    names = ATTACKS if where == "class" else ["a", "b"]
+    opened = visit_with_classes(browser, served, names)
+    page = opened.page
+    elements = "document.querySelectorAll('script, svg, img, iframe, a, style, object').length"
+    files = [(name, picture()) for name in (ATTACKS if where == "file" else ["x.png"])]
+    before = page.evaluate(elements)
+    drop(page, files)
+    expect(page.locator(".card .answer")).to_have_count(len(files))
+    if where == "class":
+        page.get_by_role("button", name="all 18 classes").click()
+    page.click("#tab-answers")
+    expect(page.locator("#answers-body tr")).to_have_count(len(files))
+    assert page.evaluate(elements) == before
+    text = page.locator("#answers-body").inner_text() + page.locator("#cards").text_content()
+    assert not set(re.findall(r"[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", text))
+    rows = list(csv.reader(io.StringIO(downloaded(page, "#download-csv"), newline="")))
+    assert len(rows) == len(files) + 1
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert opened.wrong == []
+    opened.context.close()
+
+
+def test_names_under_review_are_only_ever_text(browser: Browser, served: Served) -> None:
+    opened = visit_with_classes(browser, served, ATTACKS)
+    page = opened.page
+    item = {"suggested": "b", "probability": 0.5, "reason": "mistake", "split": "train", "correction": None}
+    items = [item | {"id": str(number), "path": name, "label": name} for number, name in enumerate(ATTACKS)]
+    answer = {"items": items, "classes": ATTACKS, "command": "<b>train</b>", "table": "<b>table</b>"}
+
+    def reviewed(route: Route) -> None:
+        if route.request.method == "PUT":
+            number = int(route.request.url.split("/")[-1])
+            respond(route, {"item": items[number] | {"correction": route.request.post_data_json["correction"]}})
+        elif "image" in route.request.url:
+            route.fulfill(body=picture(), content_type="image/png")
+        else:
+            respond(route, answer)
+
+    page.route("**/api/review**", reviewed)
+    page.click("#tab-review")
+    expect(page.locator("#review-where")).to_have_text(f"1 of {len(items)}")
+    before = page.evaluate("document.querySelectorAll('script, svg, b, a, style, object').length")
+    for number in range(len(items)):
+        page.keyboard.press("k" if number % 2 else "1")
+        expect(page.locator("#review-done")).to_have_text(f"{number + 1} of {len(items)} decided")
+    page.keyboard.press("u")
+    expect(page.locator("#review-one")).to_be_visible()
+    page.keyboard.press("r")
+    expect(page.locator("#review-end")).to_be_visible()
+    assert page.locator("#review-command").inner_text() == "<b>train</b>"
+    assert page.evaluate("document.querySelectorAll('script, svg, b, a, style, object').length") == before
+    assert opened.wrong == []
+    opened.context.close()
+
+
+def visit_with_classes(browser: Browser, served: Served, classes: list[str]) -> Visit:
+    """The page with a server that answers with these classes."""
+    opened = visit(browser, served)
+    opened.page.route(
+        "**/api/model", lambda route: respond(route, {"classes": classes, "limits": {}, "formats": [], "review": True})
+    )
+    opened.page.route("**/api/predict", lambda route: respond(route, {"predictions": fake_rows(route, classes)}))
+    opened.page.reload()
+    opened.page.wait_for_selector("body.ready")
+    return opened
+
+
+def respond(route: Route, body: dict[str, Any], status: int = 200, **headers: str) -> None:
+    route.fulfill(status=status, json=body, headers=headers)
+
+
+def fake_rows(route: Route, classes: list[str]) -> list[dict[str, Any]]:
+    number = (route.request.post_data_buffer or b"").count(b'name="files"')
+    shares = {name: 1 / len(classes) for name in classes}
+    row = {
+        "label": classes[0],
+        "probability": 1 / len(classes),
+        "probabilities": shares,
+        "unfamiliar": True,
+        "problem": None,
+        "familiarity": 0.0,
+    }
+    return [row] * number
+
+
+def test_the_words_of_the_page_are_those_of_the_report(visited: Visit) -> None:
+    shown = visited.page.evaluate(
+        "async (names) => { const t = await import('/static/text.js'); return names.map(t.visible); }", ATTACKS
+    )
+    assert shown == [visible(name) for name in ATTACKS]
+
+
+def test_a_busy_server_is_asked_again(visited: Visit) -> None:
+    tries = []
+
+    def busy(route: Route) -> None:
+        tries.append(1)
+        if len(tries) <= 2:
+            respond(
+                route, {"error": {"code": "over_capacity", "detail": "busy", "hint": ""}}, 429, **{"Retry-After": "0"}
+            )
+        else:
+            route.continue_()
+
+    visited.page.route("**/api/predict", busy)
+    drop(visited.page, [("a.png", picture())])
+    expect(visited.page.locator(".card .answer")).to_have_count(1)
+    assert len(tries) == 3
+
+
+def test_one_refused_file_does_not_fail_its_neighbours(visited: Visit) -> None:
+    def refuse(route: Route) -> None:
+        if b"BAD" in (route.request.post_data_buffer or b""):
+            respond(route, {"error": {"code": "part_headers_too_large", "detail": "not this one", "hint": ""}}, 413)
+        else:
+            route.continue_()
+
+    visited.page.route("**/api/predict", refuse)
+    drop(visited.page, [("a.png", picture()), ("b.png", b"BAD"), ("c.png", picture())])
+    expect(visited.page.locator(".card .answer")).to_have_count(2)
+    expect(visited.page.locator(".card .problem")).to_have_text("Not this one.")
+
+
+def test_a_server_that_is_gone_is_waited_for(visited: Visit) -> None:
+    page = visited.page
+    page.route("**/*", lambda route: route.abort())
+    drop(page, [("a.png", picture())])
+    expect(page.locator("#connection")).to_contain_text("does not answer")
+    page.unroute("**/*")
+    expect(page.locator(".card .answer")).to_have_count(1)
+    expect(page.locator("#connection")).to_be_hidden()
+
+
+def test_a_token_that_is_no_longer_valid_is_said_so(visited: Visit) -> None:
+    visited.context.clear_cookies()
+    drop(visited.page, [("a.png", picture())])
+    expect(visited.page.locator("#connection")).to_contain_text("new token")
+
+
+def test_a_file_over_the_limit_is_not_sent(visited: Visit) -> None:
+    visited.page.evaluate(
+        """() => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(50_000_001)], "large.png"));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+        }"""
+    )
+    expect(visited.page.locator(".card .problem")).to_contain_text("Larger than the 50 MB")
+    assert not [url for url in visited.requests if "predict" in url]
+
+
+def test_thousands_of_files_keep_the_document_small(browser: Browser, served: Served) -> None:
+    opened = visit_with_classes(browser, served, [f"class {number:03}" for number in range(200)])
+    page = opened.page
+    page.evaluate(
+        """() => {
+            const transfer = new DataTransfer();
+            for (let number = 0; number < 600; number += 1) transfer.items.add(new File(["x"], `${number}.png`));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+        }"""
+    )
+    expect(page.locator("#status-text")).to_have_text("600 images answered", timeout=40_000)
+    assert page.locator(".card").count() == 40
+    assert page.locator("body *").count() < 4000
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator(".card").first).to_contain_text("40.png")
+    page.click("#tab-answers")
+    assert page.locator("#answers-body tr").count() == 100
+    opened.context.close()
+
+
+def test_a_pasted_picture_gets_a_name(visited: Visit) -> None:
+    visited.page.evaluate(
+        """(content) => {
+            const transfer = new DataTransfer();
+            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+            transfer.items.add(new File([bytes], "image.png", { type: "image/png" }));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));
+        }""",
+        base64.b64encode(picture()).decode(),
+    )
+    expect(visited.page.locator(".card .path")).to_have_text("pasted-1.png")
+
+
+def test_a_chosen_folder_keeps_its_paths_and_leaves_out_what_is_hidden(visited: Visit, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for name in ("one.png", "below/two.png", ".hidden.png", "below/Thumbs.db"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture())
+    visited.page.set_input_files("#choose-folder", folder)
+    expect(visited.page.locator(".card .answer")).to_have_count(2)
+    paths = sorted(visited.page.locator(".card .path").all_inner_texts())
+    assert paths == ["photos/below/two.png", "photos/one.png"]
+    expect(visited.page.locator("#left-out")).to_have_text("2 hidden files left out.")
+
+
+def test_what_the_browser_cannot_show_is_answered_all_the_same(visited: Visit) -> None:
+    drop(visited.page, [("scan.tif", picture(format="TIFF"))])
+    expect(visited.page.locator(".card .answer")).to_have_count(1)
+    expect(visited.page.locator(".card .gone")).to_contain_text("shows no picture")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_nothing_serious_for_people_with_disabilities(browser: Browser, served: Served, scheme: Any, size: Any) -> None:
+    opened = visit(browser, served, viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    page, found = opened.page, []
+
+    def check(state: str) -> None:
+        result = Axe().run(page)
+        found.extend(
+            f"{state}: {each['id']} {each['nodes'][0]['html']}"
+            for each in result.response["violations"]
+            if each["impact"] in SERIOUS
+        )
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{state} is wider than the screen"
+
+    check("empty")
+    drop_three(opened, served)
+    drop(page, [("broken.png", b"no image")])
+    card = page.locator(".card").first
+    for name in ("Looked at", "Layers", "Similar"):
+        card.get_by_role("button", name=name).click()
+    expect(card.locator(".overlay")).to_be_visible()
+    expect(card.locator("output")).to_contain_text("Layer 1")
+    check("cards")
+    for name in ("answers", "review", "report"):
+        page.click(f"#tab-{name}")
+        page.wait_for_timeout(300)
+        check(name)
+    page.goto(f"{served.origin}/docs")
+    page.wait_for_timeout(300)
+    check("docs")
+    assert found == []
+    assert opened.wrong == []
+    opened.context.close()

@@ -1,0 +1,155 @@
+"""`fieldmark serve` as a process: the address line, errors, warnings, and an orderly end."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fieldmark.classifier import load
+from fieldmark.errors import FieldmarkError
+from fieldmark.serving import serve as serving_module
+
+from .conftest import TOKEN, Server, serving
+
+BEARER = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/png"}
+
+
+@pytest.fixture
+def image(faces: Path) -> bytes:
+    return next((faces / "train" / "sad").glob("*.png")).read_bytes()
+
+
+def ask(server: Server, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request(method, path, body, {**BEARER, **headers})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_the_address_line_and_an_answer(server: Server, trained: Path, faces: Path, image: bytes) -> None:
+    assert server.lines == [f"http://127.0.0.1:{server.port}/?token={server.token}\n"]
+    status, body = ask(server, "POST", "/api/predict", image)
+    (row,) = json.loads(body)["predictions"]
+    assert status == 200
+    path = next((faces / "train" / "sad").glob("*.png"))
+    assert row == {**load(trained).predict(path)[0].to_json(), "path": "image"}
+
+
+def test_a_port_that_is_taken(server: Server, trained: Path) -> None:
+    command = [sys.executable, "-m", "fieldmark", "serve", str(trained), "--port", str(server.port)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: cannot listen on 127.0.0.1:{server.port}: Address already in use\n"
+        "hint: another program listens there; give --port another number, or 0 for any free one\n"
+    )
+
+
+def test_no_classifier_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fieldmark", "serve", str(tmp_path), "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no classifier here" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "lines"),
+    [("127.0.0.1", (), 0), ("::1", (), 0), ("0.0.0.0", (), 2), ("0.0.0.0", ("cats.example",), 1), ("10.0.0.5", (), 1)],
+)
+def test_warnings_of_a_server_for_others(host: str, allowed: tuple[str, ...], lines: int) -> None:
+    assert len(serving_module.warnings(host, allowed)) == lines
+
+
+def test_a_token_that_no_address_can_hold() -> None:
+    with pytest.raises(FieldmarkError, match="FIELDMARK_TOKEN"):
+        serving_module.check_token("two words; ünd more")
+    assert serving_module.check_token("Plain-1_2.3~") == "Plain-1_2.3~"
+
+
+def test_hosts_that_are_answered() -> None:
+    own = ("127.0.0.1:80", "localhost:80", "[::1]:80")
+    assert serving_module.hosts("0.0.0.0", 80, ["cats.example"]) == (*own, "cats.example")
+    assert serving_module.hosts("10.0.0.5", 80, []) == (*own, "10.0.0.5:80")
+
+
+def test_on_all_network_cards(trained: Path) -> None:
+    with serving(trained, "--host", "0.0.0.0", "--allow-host", "cats.example") as server:
+        assert server.host == "127.0.0.1"  # what this machine can open
+        assert ask(server, "GET", "/healthz", Host="cats.example")[0] == 200
+        assert ask(server, "GET", "/healthz", Host="dogs.example")[0] == 421
+        assert server.end(signal.SIGINT) == 0
+    assert len(server.errors) == 1
+
+
+class Client(threading.Thread):
+    """Asks again and again until the server is gone; remembers when each request began and what came of it."""
+
+    def __init__(self, port: int, image: bytes) -> None:
+        super().__init__(daemon=True)
+        self.port = port
+        self.image = image
+        self.begun: list[tuple[float, str]] = []
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        for _ in itertools.count():
+            begun = time.monotonic()
+            try:
+                connection.request("POST", "/api/predict", self.image, BEARER)
+                answer = connection.getresponse()
+                whole = "predictions" in json.loads(answer.read())
+                self.begun.append((begun, "answered" if answer.status == 200 and whole else f"{answer.status}"))
+            except (OSError, http.client.RemoteDisconnected) as error:
+                self.begun.append((begun, type(error).__name__))
+                break
+        connection.close()
+
+
+@pytest.mark.parametrize("turn", range(20))
+def test_sigterm_under_load(trained: Path, image: bytes, turn: int) -> None:
+    """A5.6: whatever was asked before the signal is answered; the server ends with 0 within 10 seconds."""
+    with serving(trained) as server:
+        clients = [Client(server.port, image) for _ in range(4)]
+        for client in clients:
+            client.start()
+        time.sleep(0.1 + 0.02 * turn)
+        signalled = time.monotonic()
+        assert server.end() == 0
+        assert time.monotonic() - signalled < 10
+        for client in clients:
+            client.join(30)
+    outcomes = [outcome for client in clients for begun, outcome in client.begun if begun < signalled]
+    assert set(outcomes) == {"answered"}
+    assert server.errors == []
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=1)
+
+
+def test_a_server_that_was_killed_leaves_no_workers(trained: Path, image: bytes) -> None:
+    with serving(trained) as server:
+        assert ask(server, "POST", "/api/predict", image)[0] == 200
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+        if not children.exists():
+            pytest.skip("this system does not tell who started whom")
+        workers = [int(number) for number in children.read_text().split()]
+        server.end(signal.SIGKILL)
+        for _ in range(200):
+            if not any(Path(f"/proc/{worker}").exists() for worker in workers):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail(f"workers live on: {workers}, {os.getpid()}")

@@ -1,0 +1,186 @@
+"""Decode workers: limits, deaths, replacement."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import io
+import os
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fieldmark.errors import ImageError
+from fieldmark.images import formats
+from fieldmark.preprocessing import Preprocessing
+from fieldmark.serving.limits import Limits
+from fieldmark.serving.refusals import Refusal
+from fieldmark.serving.workers import DecodePool
+
+PREPROCESSING = Preprocessing(width=20, height=16)
+FILES = Path(__file__).parents[1] / "images" / "files"
+JPEG = (FILES / "baseline.jpg").read_bytes()
+
+
+def with_pool(test: Callable[[DecodePool], Awaitable[None]], limits: Limits | None = None, workers: int = 2) -> None:
+    async def run() -> None:
+        async with DecodePool(PREPROCESSING, limits or Limits(), workers=workers) as pool:
+            await test(pool)
+
+    asyncio.run(run())
+
+
+def large_png(side: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (side, side)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def test_pixels_are_those_of_the_decoder() -> None:
+    async def test(pool: DecodePool) -> None:
+        other = Preprocessing(width=9, height=7, fit="pad", color="grayscale")
+        for preprocessing in (None, other):
+            expected = formats.decode(JPEG, preprocessing or PREPROCESSING).pixels
+            np.testing.assert_array_equal(await pool.decode(JPEG, preprocessing), expected)
+
+    with_pool(test)
+
+
+def test_a_problem_of_a_file_is_told() -> None:
+    async def test(pool: DecodePool) -> None:
+        with pytest.raises(ImageError, match="no known image") as caught:
+            await pool.decode(b"no image at all")
+        assert caught.value.code == "not_an_image"
+        with pytest.raises(ImageError) as caught:
+            await pool.decode(b"")
+        assert caught.value.code == "empty_file"
+
+    with_pool(test)
+
+
+def test_the_limit_of_pixels() -> None:
+    async def test(pool: DecodePool) -> None:
+        with pytest.raises(ImageError) as caught:
+            await pool.decode(large_png(101))
+        assert caught.value.code == "too_many_pixels"
+        assert (await pool.decode(large_png(100))).shape == PREPROCESSING.shape
+
+    with_pool(test, dataclasses.replace(Limits(), pixels=10_000))
+
+
+def test_too_much_memory_is_a_problem_of_the_file_and_the_worker_lives_on() -> None:
+    async def test(pool: DecodePool) -> None:
+        with pytest.raises(ImageError) as caught:
+            await pool.decode(large_png(6000))
+        assert caught.value.code == "too_many_pixels"
+        await pool.decode(JPEG)
+        assert pool.started == 1
+
+    with_pool(test, dataclasses.replace(Limits(), decode_memory_bytes=200 * 2**20), workers=1)
+
+
+def test_too_much_time_costs_the_worker() -> None:
+    async def test(pool: DecodePool) -> None:
+        await pool.decode(JPEG)
+        with pytest.raises(ImageError) as caught:
+            await pool.decode(large_png(6000))
+        assert caught.value.code == "too_slow"
+        await pool.decode(JPEG)
+        assert pool.started == 2
+
+    with_pool(test, dataclasses.replace(Limits(), decode_seconds=0.1), workers=1)
+
+
+def test_a_worker_has_no_secret_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIELDMARK_TOKEN", "secret")
+
+    async def test(pool: DecodePool) -> None:
+        await pool.decode(JPEG)
+        for process in pool.processes:
+            assert b"secret" not in Path(f"/proc/{process}/environ").read_bytes()
+            limits = Path(f"/proc/{process}/limits").read_text()
+            assert [line.split()[3:5] for line in limits.splitlines() if "Max file size" in line] == [["0", "0"]]
+
+    if Path("/proc/self/environ").exists():
+        with_pool(test)
+
+
+def test_workers_killed_at_work_cost_their_own_request_only() -> None:
+    """A5.6: SIGKILL again and again; every other request gets its pixels, and the pool is whole again in 2 seconds."""
+    chance = random.Random(6)
+    expected = formats.decode(JPEG, PREPROCESSING).pixels
+    kills = 20
+
+    async def test(pool: DecodePool) -> None:
+        right = lost = 0
+
+        async def ask() -> None:
+            nonlocal right, lost
+            try:
+                np.testing.assert_array_equal(await pool.decode(JPEG), expected)
+                right += 1
+            except Refusal as refusal:
+                lost += refusal.code == "worker_lost"
+
+        killed = 0
+        while killed < kills:
+            asked = [asyncio.create_task(ask()) for _ in range(8)]
+            await asyncio.sleep(chance.random() * 0.01)
+            if pool.processes:
+                os.kill(chance.choice(pool.processes), signal.SIGKILL)
+                killed += 1
+            await asyncio.gather(*asked)
+        assert lost <= kills
+        assert right + lost >= 8 * kills
+        begun = time.monotonic()
+        while len(pool.processes) < pool.size:
+            await asyncio.sleep(0.01)
+        print(f"{lost} of {right + lost} lost; whole after {time.monotonic() - begun:.2f} s")
+        assert time.monotonic() - begun < 10  # 2 on a machine that has nothing else to do
+
+    with_pool(test)
+
+
+def test_an_idle_worker_that_dies_costs_nothing() -> None:
+    async def test(pool: DecodePool) -> None:
+        await pool.decode(JPEG)
+        (process,) = pool.processes
+        os.kill(process, signal.SIGKILL)
+        while process in pool.processes:
+            await asyncio.sleep(0.001)
+        await pool.decode(JPEG)
+
+    with_pool(test, workers=1)
+
+
+def test_who_leaves_does_not_take_the_worker_along() -> None:
+    async def test(pool: DecodePool) -> None:
+        for _ in range(5):
+            asked = asyncio.create_task(pool.decode(JPEG))
+            await asyncio.sleep(0.001)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+        np.testing.assert_array_equal(await pool.decode(JPEG), formats.decode(JPEG, PREPROCESSING).pixels)
+        assert pool.started == 1
+
+    with_pool(test, workers=1)
+
+
+def test_no_process_is_left() -> None:
+    processes: list[int] = []
+
+    async def test(pool: DecodePool) -> None:
+        await pool.decode(JPEG)
+        processes.extend(pool.processes)
+
+    with_pool(test)
+    for process in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
