@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from fieldmark.checks.alignment import without_frame
-from fieldmark.checks.context import Copy
-from fieldmark.checks.copies import sets_of
+from fieldmark.checks.context import Context, Copy
+from fieldmark.checks.copies import _candidates, find_copies, sets_of
+from fieldmark.images.audit import audit_images
+from fieldmark.images.read import read
+from fieldmark.images.scan import scan
+from fieldmark.preprocessing import Preprocessing
+from tests.checks.test_alignment import scene
 
 
 def copies(*pairs: tuple[int, int], likeness: float = 0.9) -> tuple[Copy, ...]:
@@ -61,3 +68,34 @@ def test_what_is_no_frame_stays() -> None:
     lopsided[4:-12, 8:-8] = photo(104, 104)
     for image in (white, figure, lopsided, photo(120, 120), white[:, :, :1]):
         assert without_frame(image) is image
+
+
+def found_pairs(folder: Path, pictures: dict[str, Image.Image], embeddings: np.ndarray) -> set[tuple[str, ...]]:
+    """The pairs that are found among named pictures, whose embeddings (n, d) stand in the order of their names."""
+    for name, picture in pictures.items():
+        (folder / "a").mkdir(exist_ok=True, parents=True)
+        picture.save(folder / "a" / f"{name}.png")
+    images = read(scan(folder), Preprocessing(width=112, height=112))
+    context = Context(images, audit_images(images), embeddings.astype(np.float32))
+    paths = [Path(path).stem for path in context.dataset.paths]
+    return {tuple(sorted((paths[copy.i], paths[copy.j]))) for copy in find_copies(context)}
+
+
+def test_a_crop_is_found_by_its_embedding_and_another_scene_is_not(tmp_path: Path) -> None:
+    crop = scene(0).crop((22, 0, 112, 90))
+    pictures = {"crop": crop, "other": scene(1), "whole": scene(0)}
+    assert found_pairs(tmp_path / "alike", pictures, np.ones((3, 4))) == {("crop", "whole")}
+    assert found_pairs(tmp_path / "unlike", pictures, np.eye(3)) == set()
+
+
+def test_a_framed_copy_is_found_by_its_look(tmp_path: Path) -> None:
+    framed = ImageOps.expand(scene(0).resize((224, 224)), 24, "black")
+    pictures = {"framed": framed, "other": scene(1), "whole": scene(0)}
+    assert found_pairs(tmp_path, pictures, np.eye(3)) == {("framed", "whole")}
+
+
+def test_blank_pages_are_no_candidates() -> None:
+    pages = np.full((4, 16, 16, 3), 250, np.uint8)
+    pages[:, 3, 3] -= 1
+    pairs = _candidates(np.eye(4, dtype=np.float32), pages, np.arange(4), np.zeros(4, dtype=bool))
+    assert len(pairs) == 0
