@@ -128,6 +128,30 @@ def near_duplicates(folder: Path) -> dict[str, Any]:
     return rows
 
 
+def false_pairs(folder: Path) -> dict[str, Any]:
+    """All sets in one folder: pairs claimed across sets, and across classes of one set, are of different scenes."""
+    target = folder / "all"
+    for name in ("horses-or-humans", "happy-or-sad", "rice-leaf"):
+        for path in sorted((shared_data() / name).rglob("*.*")):
+            split, label = path.parent.parent.name, path.parent.name
+            link = target / f"{name}-{label}" / f"{split}_{path.name}"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+    found = fieldmark.audit(target)
+    group = dict(zip(found.dataset.paths, found.dataset.groups, strict=True))
+    rows: dict[str, Any] = {"images": len(found.dataset), "pairs": len(found.near_duplicates)}
+    claimed = [pair["paths"] for pair in found.near_duplicates]
+    classes = [[path.split("/")[0] for path in paths] for paths in claimed]
+    rows["across_sets"] = sum(one.rsplit("-", 1)[0] != other.rsplit("-", 1)[0] for one, other in classes)
+    rows["across_classes"] = sum(one != other for one, other in classes)
+    rows["across_sequences_of_figures"] = sum(
+        one.startswith("horses-or-humans") and one == other and group[paths[0]] != group[paths[1]]
+        for (one, other), paths in zip(classes, claimed, strict=True)
+    )
+    rows["examples"] = [paths for paths, (one, other) in zip(claimed, classes, strict=True) if one != other][:10]
+    return rows
+
+
 def wrong_labels() -> dict[str, Any]:
     """The share of 5 % planted labels within the first 10 % of the list, over seeds."""
     network = spec("efficientnet-lite0")
@@ -236,6 +260,7 @@ def main() -> None:
             "seconds": times(),
             "leaks": leaks(folder),
             "near_duplicates": near_duplicates(folder),
+            "false_pairs": false_pairs(folder),
             "wrong_labels": wrong_labels(),
             "shortcuts": shortcuts(folder),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -13,9 +14,15 @@ import torch
 from PIL import Image
 
 import fieldmark
+from fieldmark import pipeline
 from fieldmark.errors import DatasetError
 from fieldmark.evaluation.predictions import read_csv
 from fieldmark.images import formats
+from fieldmark.images.audit import audit_images
+from fieldmark.images.read import read
+from fieldmark.images.scan import scan
+from fieldmark.preprocessing import Preprocessing
+from fieldmark.recipe import Recipe
 from fieldmark.runs import FILES
 from fieldmark.training.history import Epoch
 
@@ -201,3 +208,32 @@ def test_a_class_with_one_group_cannot_be_split(sequences: Path, tmp_path: Path)
         fieldmark.train(sequences, out=tmp_path / "run", **SMALL)
     assert "--group-by" in caught.value.hint
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_asks_what_an_audit_asks(trained: Path) -> None:
+    found = json.loads((trained / "audit.json").read_text("utf-8"))
+    checks = {check["name"]: check for check in found["checks"]}
+    assert {name for name, check in checks.items() if check["status"] == "not run"} == {
+        "near_duplicates",
+        "wrong_labels",
+    }
+    assert "from scratch" in checks["wrong_labels"]["reason"]
+    assert "fieldmark audit" in checks["wrong_labels"]["hint"]
+    assert checks["shortcuts"]["answer"]
+    assert "Can the class be told" in (trained / "report.html").read_text("utf-8")
+
+
+def test_a_training_on_the_backbone_doubts_labels(
+    sequences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.move(sequences / "cat" / "scene00-0.png", sequences / "dog" / "scene00-0.png")
+    monkeypatch.setattr(pipeline, "find_backbone", lambda preprocessing: None)
+    monkeypatch.setattr(pipeline, "embed", lambda images, backbone: images.pixels(range(48)).reshape(48, -1) / 255.0)
+    images = read(scan(sequences), Preprocessing(width=32, height=32))
+    found = pipeline.split_audited(audit_images(images), Recipe(validation_fraction=0.0))
+    images = dataclasses.replace(images, dataset=found.dataset)
+    checked = pipeline._checked(images, found, Recipe(), Preprocessing(width=32, height=32))
+    assert checked.suspected_labels[0]["path"] == "dog/scene00-0.png"
+    assert [check.name for check in checked.checks if check.not_run] == ["near_duplicates"]
+    monkeypatch.setattr(pipeline, "MOST_CHECKED", 47)
+    assert pipeline._checked(images, found, Recipe(), Preprocessing(width=32, height=32)) is found

@@ -1,6 +1,6 @@
 """Pipeline: the stages in their order. `train` reads as the data flow of the documentation.
 
-folder → scan → read (cache) → groups → split → audit → learn → export → evaluate the exported file → run folder
+folder → scan → read (cache) → groups → split → audit → learn → export → checks → evaluate the exported file → folder
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark import export, runs, storage
+from fieldmark.checks.table import run_checks
 from fieldmark.classifier import Classifier, load
 from fieldmark.embedding import embed, find_backbone, own_embeddings
 from fieldmark.errors import DatasetError, ExportError
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 
 # The export is checked on this many images of each split, evenly spread.
 CHECKED_IMAGES = 32
+# Images up to which a training asks what an audit does: 1-2 ms an image, and more for the labels of many.
+MOST_CHECKED = 20_000
 PACKAGES = ("fieldmark", "numpy", "pillow", "onnxruntime", "scikit-learn", "torch", "onnx")
 
 
@@ -122,11 +125,14 @@ def train(
         # 5) The file that is deployed, checked against what was learnt.
         with progress.stage("export"):
             weights = _export(learnt, images, recipe, preprocessing, run)
-        # 6) Every number comes from that file's own answers.
+        # 6) What the audit asks, now that the embeddings are there: labels, shortcuts, copies, bad images.
+        with progress.stage("check"):
+            audit = _checked(images, audit, recipe, preprocessing)
+        # 7) Every number comes from that file's own answers.
         with progress.stage("evaluate") as step:
             predictions = _predictions(images.dataset, *learnt.answers(run.model, step))
             _write_results(run, predictions, audit, recipe, learnt)
-        # 7) The mistakes: their nearest training images, their kinds, and what to photograph next.
+        # 8) The mistakes: their nearest training images, their kinds, and what to photograph next.
         with progress.stage("mistakes") as step:
             storage.write_json(run.folder / "mistakes.json", run_mistakes(run, images, predictions, recipe, step))
         seconds = {**progress.seconds, "total": time.perf_counter() - started}
@@ -212,6 +218,26 @@ def split_audited(found: Audit, recipe: Recipe) -> Audit:
     return dataclasses.replace(found, dataset=dataset.replace(splits=splits))
 
 
+def _checked(images: Images, found: Audit, recipe: Recipe, preprocessing: Preprocessing) -> Audit:
+    """The audit with the answers of those checks that take about a second of a training of a thousand images.
+
+    Near-duplicates take several, and with a network from scratch so does what needs the backbone's embeddings.
+    """
+    if len(found.dataset) > MOST_CHECKED:
+        return found
+    hint = f"`fieldmark audit {shlex.quote(printable(str(found.dataset.root)))}` asks it"
+    if not _on_backbone(recipe):
+        reason = "this network is trained from scratch, and the pretrained backbone would have to see every image"
+        return run_checks(images, found, None, not_run=reason, hint=hint)
+    embeddings = embed(images, find_backbone(preprocessing))
+    slow = {"near_duplicates"}
+    return run_checks(images, found, embeddings, not_run="it takes longer than the training", hint=hint, without=slow)
+
+
+def _on_backbone(recipe: Recipe) -> bool:
+    return recipe.network in NETWORKS and NETWORKS[recipe.network].pretrained
+
+
 def _predictions(
     dataset: Dataset, probabilities: npt.NDArray[np.float32], familiarity: npt.NDArray[np.float32] | None
 ) -> Predictions:
@@ -285,7 +311,7 @@ def run_mistakes(
     # The embeddings of a network from scratch cost a second pass over all images: only where there are mistakes.
     if np.any((part.labels >= 0) & ~part.correct):
         classifier = load(run.model)
-        if recipe.network in NETWORKS and NETWORKS[recipe.network].pretrained and not recipe.fine_tune:
+        if _on_backbone(recipe) and not recipe.fine_tune:
             embeddings = embed(images, find_backbone(classifier.preprocessing), on_progress=step)
             vocabulary = imagenet_vocabulary()
         else:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from fieldmark.checks.alignment import planes, similarity
+from fieldmark.checks.copies import LIKENESS
 
 SIDE = 112
 
@@ -38,6 +39,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "framed": lambda image: ImageOps.expand(image, 8, "white"),
     "brightened": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
     "mirrored": ImageOps.mirror,
+    "mirrored and cropped": lambda image: ImageOps.mirror(image.crop((22, 0, SIDE, 90))),
     "turned by a quarter": lambda image: image.transpose(Image.Transpose.ROTATE_90),
     "turned a little": lambda image: image.rotate(4, Image.Resampling.BICUBIC),
     "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(1)),
@@ -55,13 +57,30 @@ def test_a_changed_copy_is_recognised(change: str) -> None:
     originals = [scene(seed) for seed in range(3)]
     both = pictures(*originals, *[CHANGES[change](image) for image in originals])
     found = similarity(both, np.array([[row, row + 3] for row in range(3)]))
-    assert found.min() > 0.75, found
+    # A third of this watermark's pixels changed; what people write on photographs covers less.
+    assert found.min() > (0.7 if change == "written on" else LIKENESS), found
 
 
 def test_other_scenes_are_not() -> None:
     all_of_them = pictures(*[scene(seed) for seed in range(10, 22)])
     pairs = np.array([(i, j) for i in range(12) for j in range(i)])
     assert similarity(all_of_them, pairs).max() < 0.6
+
+
+def band(seed: int) -> Image.Image:
+    """A textured band across white paper, as leaves are photographed: one outline, another texture each."""
+    image = Image.new("RGB", (SIDE, SIDE), (240, 236, 232))
+    texture = scene(seed).resize((SIDE, 36)).point(lambda value: value // 2)
+    image.paste(texture, (0, 40))
+    return image
+
+
+def test_the_same_outline_with_another_texture_is_another_picture() -> None:
+    both = pictures(*[band(seed) for seed in range(6)], ImageEnhance.Brightness(band(0)).enhance(1.3))
+    pairs = np.array([(i, j) for i in range(6) for j in range(i)])
+    # The outline alone agrees to 0.94 where strong details drown the weak ones around them.
+    assert similarity(both, pairs).max() < 0.85
+    assert similarity(both, np.array([[0, 6]]))[0] > 0.95
 
 
 def test_planes_are_area_means_of_any_size() -> None:
@@ -75,3 +94,10 @@ def test_blank_pictures_and_no_pairs() -> None:
     blank = planes(np.full((2, 60, 60, 3), 255, np.uint8))
     assert np.isfinite(similarity(blank, np.array([[0, 1]]))).all()
     assert similarity(blank, np.zeros((0, 2), dtype=np.intp)).shape == (0,)
+
+
+def test_burnt_out_places_count_less() -> None:
+    originals = [scene(seed) for seed in range(3)]
+    both = pictures(*originals, *[ImageEnhance.Brightness(image).enhance(2) for image in originals])
+    # 0.73 where what is white in one picture counts as much as all else.
+    assert similarity(both, np.array([[row, row + 3] for row in range(3)])).mean() > 0.75

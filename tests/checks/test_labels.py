@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fieldmark.checks.context import deal_folds, groups_of_classes
-from fieldmark.checks.labels import suspects
+from fieldmark.checks.labels import out_of_fold, suspects
 
 
 def clusters(classes: int, groups: int, size: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -61,3 +61,19 @@ def test_folds_hold_whole_groups_of_every_class() -> None:
     order = np.random.default_rng(0).permutation(len(labels))
     np.testing.assert_array_equal(deal_folds([groups[row] for row in order], labels[order]), folds[order])
     assert groups_of_classes(groups, labels, 4).tolist() == [10, 10, 10, 0]
+
+
+def test_no_image_vouches_for_its_own_label() -> None:
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(200, 800)).astype(np.float32), random.integers(0, 2, 200)
+    outside = out_of_fold(features, labels, np.arange(200) % 5, 2)
+    # Noise can be learnt by heart and tells nothing of what was left out.
+    assert 0.35 < (outside.argmax(axis=1) == labels).mean() < 0.65
+
+
+def test_the_most_suspicious_come_first() -> None:
+    embeddings, labels, groups = clusters(3, 20, 5)
+    labels[::9] = (labels[::9] + 1) % 3
+    margins = [each.likelier_probability - each.given_probability for each in suspects(embeddings, labels, groups, 3)]
+    assert len(margins) > 20
+    assert margins == sorted(margins, reverse=True)

@@ -45,3 +45,12 @@ def test_an_uneven_share_of_the_classes_is_no_finding() -> None:
     found = probe(noise.astype(np.float32), labels, GROUPS, PROBES["mean colour"])
     assert found["chance"] == 0.5
     assert found["verdict"] == "none"
+
+
+def test_one_probe_of_many_may_lie_above_chance() -> None:
+    noise = [np.random.default_rng(seed).normal(size=(120, 3)).astype(np.float32) for seed in range(60)]
+    found = [probe(each + 0.35 * LABELS[:, None], LABELS, GROUPS, PROBES["mean colour"]) for each in noise]
+    # Alone these would count; of seven probes one may well lie so far above chance.
+    borderline = [each for each in found if 0.5 < each["interval"][0] < 0.515]
+    assert borderline
+    assert {each["verdict"] for each in borderline} == {"none"}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from fieldmark import auditing
-from fieldmark.checks.context import Context
+from fieldmark.checks.context import Context, Copy
 from fieldmark.checks.quality import defects
 from fieldmark.checks.table import CHECKS, run_checks
 from fieldmark.images.audit import Audit, audit_images
@@ -92,6 +92,7 @@ def test_frames_of_one_sequence_are_no_copies(tmp_path: Path) -> None:
         ("nearly uniform", Image.new("RGB", (112, 112), (90, 120, 40))),
         ("odd shape", scene(50).resize((400, 100))),
         ("greyscale", scene(50).convert("L")),
+        ("blurred", scene(50).filter(ImageFilter.GaussianBlur(7))),
     ],
 )
 def test_each_defect_is_found_where_it_is(scenes: Path, kind: str, image: Image.Image) -> None:
@@ -156,3 +157,48 @@ def test_problems_stand_first_and_what_was_not_asked_last(faces: Path) -> None:
     assert {CHECKS["files"].question, CHECKS["leaks"].question} <= set(questions[:4])
     assert set(questions[-2:]) == {CHECKS["near_duplicates"].question, CHECKS["wrong_labels"].question}
     assert any("not run: --quick" in line for line in lines)
+
+
+def test_what_many_images_are_is_no_defect(tmp_path: Path) -> None:
+    for number in range(12):
+        save(scene(number).convert("L"), tmp_path / "ab"[number % 2] / f"{number}.png")
+    images = read(scan(tmp_path), SMALL)
+    assert len(defects(Context(images, audit_images(images)))["greyscale"][1]) == 0
+
+
+def test_training_images_are_counted_and_judged(tmp_path: Path) -> None:
+    for number in range(30):
+        split = "train" if number < 10 else "validation"
+        save(scene(number), tmp_path / split / "ab"[number % 2] / f"{number}.png")
+    found = answers(checked(tmp_path, embed=False))["class_sizes"]
+    assert [finding["numbers"]["images"] for finding in found["findings"]] == [5, 5]
+
+
+def test_few_groups_and_uneven_classes_are_told(tmp_path: Path) -> None:
+    for number in range(24):
+        save(scene(number // 12), tmp_path / "few" / f"clip{number // 12}-{number % 12:02}.png", compress_level=1)
+    for number in range(100):
+        save(scene(number), tmp_path / "many" / f"{number}.png", compress_level=1)
+    found = answers(checked(tmp_path, embed=False))["class_sizes"]["findings"]
+    problems = [finding["numbers"] for finding in found if finding["weight"] == "problem"]
+    assert [(each["class"], each["images"]) for each in problems] == [("few", 24)]
+    assert problems[0]["groups"] < 5
+    assert [finding["numbers"] for finding in found if finding["weight"] == "note"] == [
+        {"largest": 100, "smallest": 24}
+    ]
+
+
+def test_the_same_image_in_two_classes_is_a_problem(scenes: Path) -> None:
+    save(scene(0), scenes / "b" / "copy.bmp")
+    save(scene(1), scenes / "b" / "another.bmp")
+    found = answers(checked(scenes, embed=False))["exact_duplicates"]["findings"]
+    assert [finding["weight"] for finding in found] == ["problem", "note"]
+    assert "in the classes a and b" in found[0]["sentence"]
+
+
+def test_near_duplicates_belong_to_one_group(scenes: Path) -> None:
+    images = read(scan(scenes), SMALL)
+    context = Context(images, audit_images(images), copies=(Copy(0, 3, 0.9, 0.9), Copy(3, 7, 0.9, 0.9)))
+    groups = context.groups()
+    assert groups[0] == groups[3] == groups[7]
+    assert len(set(groups)) == len(groups) - 2

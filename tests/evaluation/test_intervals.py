@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from fieldmark.evaluation import intervals
 from fieldmark.evaluation.intervals import (
     Share,
     accuracy_interval,
@@ -121,3 +122,29 @@ def test_the_mean_of_values_is_students_over_groups():
     doubled = mean_interval(np.repeat(values, 5), [str(row // 5) for row in range(150)])
     assert doubled == pytest.approx([low, high], rel=1e-9)  # copies tell nothing new
     assert mean_interval(values, ["a"] * 30) is None
+
+
+def test_with_every_answer_right_a_group_counts_as_one_image() -> None:
+    sizes = np.full(12, 20)
+    ((low, high),) = intervals.grouped_intervals(sizes[None], sizes).tolist()
+    assert (low, high) == intervals.wilson(12, 12)
+
+
+def test_the_interval_holds_what_was_observed_in_groups_of_uneven_size() -> None:
+    sizes = np.array([500, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    right = np.array([[500, 0, 0, 0, 0, 0, 0, 0, 0, 0]])
+    ((low, high),) = intervals.grouped_intervals(right, sizes).tolist()
+    assert low <= 500 / 509 <= high
+
+
+def test_a_difference_stays_within_what_shares_can_differ() -> None:
+    one, other = intervals.Share(1.0, 0.2, 1.0), intervals.Share(0.0, 0.0, 0.8)
+    for correlation in (0.0, -1.0):
+        low, high = intervals.difference_interval(one, other, correlation=correlation)
+        assert -1 <= low <= high <= 1
+        low, high = intervals.difference_interval(other, one, correlation=correlation)
+        assert -1 <= low <= high <= 1
+    low, _ = intervals.difference_interval(
+        intervals.Share(0.1, 0.0, 0.2), intervals.Share(0.9, 0.1, 1.9), correlation=-1.0
+    )
+    assert low == -1

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
+from fieldmark.images import duplicates
 from fieldmark.images.duplicates import (
     GAP,
     NEIGHBOURS,
@@ -274,3 +275,11 @@ def test_every_turned_copy_of_rice_leaf_is_found(shared_data: Path) -> None:
 
 def test_no_frame_of_happy_or_sad_is_a_copy(shared_data: Path) -> None:
     assert near_copies(upright(sorted((shared_data / "happy-or-sad").rglob("*.png")))) == []
+
+
+def test_few_and_many_pictures_have_the_same_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
+    few = duplicates._nearest(features, 25, 4.0)
+    monkeypatch.setattr(duplicates, "FEW", 10)
+    np.testing.assert_array_equal(few, duplicates._nearest(features, 25, 4.0))
+    assert 0 < (few == 300).sum() < few.size

@@ -3,7 +3,7 @@ import pytest
 from fieldmark.report.contents import read_contents
 from fieldmark.report.context import Context
 from fieldmark.report.findings import resolve_checks
-from tests.report.fabricate import change, make_run
+from tests.report.fabricate import change, make_run, read
 
 
 @pytest.fixture
@@ -44,3 +44,11 @@ def test_an_audit_without_checks_has_none(run, audit):
     change(run / "audit.json", **{"checks": [], "suspected_labels": [], "corrections": []} | audit)
     data = checks_of(run)
     assert (data["checks"], data["probes"], data["suspects"]) == ([], [], [])
+
+
+def test_the_problems_of_a_check_stand_before_its_notes(run):
+    audit = read(run / "audit.json")
+    found = [{"sentence": name, "paths": [], "weight": name, "numbers": {}} for name in ("note", "problem", "note")]
+    audit["checks"][0]["findings"] = found
+    change(run / "audit.json", checks=audit["checks"][:1])
+    assert [finding["weight"] for finding in checks_of(run)["checks"][0]["findings"]] == ["problem", "note", "note"]

@@ -218,7 +218,7 @@ def test_an_almost_empty_run_says_so_in_sentences(run):
         "Nothing was measured",
         "calibrated was not measured",
         "does not tell how familiar",
-        "not part of a training",
+        "not part of this training",
         "learning curve was not measured",
         "is not shown here: this run holds no answers",
         "holds no predictions",

@@ -92,3 +92,20 @@ def test_a_classifier_that_tells_no_familiarity_has_no_table(run):
     predictions = dataclasses.replace(contents.predictions, familiarity=None)
     context = Context(dataclasses.replace(contents, predictions=predictions), lambda paths: [None for _ in paths])
     assert resolve_unfamiliar(context)["splits"] == []
+
+
+def test_only_images_under_the_threshold_are_called_unfamiliar(run):
+    context = context_of(run)
+    part = context.contents.predictions
+    familiarity = np.where(np.arange(len(part)) % 2, 0.4, 0.001).astype(np.float32)
+    contents = dataclasses.replace(context.contents, predictions=dataclasses.replace(part, familiarity=familiarity))
+    images = resolve_unfamiliar(dataclasses.replace(context, contents=contents))["images"]
+    assert len(images) > 2
+    assert all(image["unfamiliar"] == (image["familiarity"] < 0.01) for image in images)
+    few = familiarity.copy()
+    few[1:] = 0.4
+    contents = dataclasses.replace(context.contents, predictions=dataclasses.replace(part, familiarity=few))
+    flags = [
+        each["unfamiliar"] for each in resolve_unfamiliar(dataclasses.replace(context, contents=contents))["images"]
+    ]
+    assert not any(flags[1:])

@@ -4,12 +4,15 @@ Small pictures of any two scenes resemble each other by chance (sky above, grass
 first laid over: turned, mirrored, cropped and shifted roughly, then by Gauss-Newton steps on an affine map that
 make the brightness agree (Lucas & Kanade 1981; independent of contrast as in Evangelidis & Psarakis 2008,
 doi:10.1109/TPAMI.2008.113). What counts afterwards is the correlation of what stands out from its surroundings,
-over the part that both pictures show.
+over the part that both pictures show; everywhere on the scale of how much stands out there, so that the texture of a
+leaf counts as much as its outline, which the next leaf has, too.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,27 +31,62 @@ BLOCK = 128  # pairs at a time: their pictures stay in the processor's cache
 LEAST_OVERLAP = 0.5
 MOST_STRETCH = 1.6
 MOST_SKEW = 0.25
-DETAIL = 14  # of a side: what varies more slowly is lighting, sky and ground
+DETAIL = 2.0  # pixels: what varies more slowly than over so many is lighting, sky and ground
+AROUND = 2.0  # pixels: over so many it is seen how much stands out at a place
+FAINT = 8.0  # levels: what stands out less counts less, down to the noise that encoding adds
+# Levels at which a picture is burnt out: there it says nothing, nor do frames and corners in black and white.
+BLACK, WHITE = 4.0, 250.0
+LEAST_SAID = 0.15  # of the overlap: where less is left, burnt out places count as well
+LEAST_FRAME, MOST_FRAME = 0.02, 0.15  # of a side: the width of a frame drawn around a picture
+EVEN = 16.0  # levels: the most that a frame's colour varies, for what encoding does to it
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
-def planes(pixels: npt.NDArray[np.uint8]) -> Floats:
-    """Return the luminance of images as area means, float32 (n, 56, 56), of pixels uint8 (n, height, width, 1 or 3)."""
-    n, height, width, channels = pixels.shape
-    rows, columns = _area(height, FINE), _area(width, FINE)
-    result = np.empty((n, FINE, FINE), dtype=np.float32)
-    for number, image in enumerate(pixels):
+def planes(images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]) -> Floats:
+    """Return the luminance of n images, each uint8 (height, width, 1 or 3), as area means, float32 (n, 56, 56)."""
+    result = np.empty((len(images), FINE, FINE), dtype=np.float32)
+    for number, image in enumerate(images):
+        height, width, channels = image.shape
         grey = image @ LUMINANCE if channels == 3 else image[:, :, 0].astype(np.float32)
-        result[number] = rows @ grey @ columns.T
+        result[number] = _area(height, FINE) @ grey @ _area(width, FINE).T
     return result
+
+
+def without_frame(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return an image (height, width, 1 or 3) without the frame that someone drew around it, if there is one.
+
+    A frame has one colour, and the same width on opposite sides; a figure on plain white has neither.
+
+    >>> framed = np.full((100, 80, 3), 255, np.uint8)
+    >>> framed[6:-6, 5:-5] = 90
+    >>> without_frame(framed).shape, without_frame(framed[:-6]).shape
+    ((86, 68, 3), (94, 80, 3))
+    """
+    grey = image @ LUMINANCE if image.shape[2] == 3 else image[:, :, 0].astype(np.float32)
+    level = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    other = np.abs(grey - level) > EVEN
+    cut = []
+    for lines in (other, other.T):
+        ends = [_plain_lines(lines), _plain_lines(lines[::-1])]
+        low, high = LEAST_FRAME * len(lines), MOST_FRAME * len(lines)
+        if not low <= min(ends) <= max(ends) <= high or max(ends) - min(ends) > max(2.0, low):
+            return image
+        # One more, for the edge of a frame is blurred where the image was resized.
+        cut.append(slice(ends[0] + 1, len(lines) - ends[1] - 1))
+    return image[cut[0], cut[1]]
+
+
+def _plain_lines(other: npt.NDArray[np.bool_]) -> int:
+    # How many of the first lines hold hardly anything else.
+    return int((other.mean(axis=1) <= 0.01).argmin())
 
 
 def similarity(pictures: Floats, pairs: Pairs) -> Floats:
     """Return for each of the pairs (m, 2) of rows of `pictures` (from `planes`) how alike their details are, (m,).
 
-    1 for the same picture. Measured on 70 edits of 14 kinds: 0.88 and more but for one framed (0.73) and one slightly
-    turned copy (0.57); of the 100 likest pairs of different sequences in horses-or-humans, 0.89 and less, most below
-    0.7. Takes 1-3 ms a pair.
+    1 for the same picture. Measured on 140 edits of 14 kinds in each of three datasets: 0.8 or more for 100, 98.6 and
+    96.4 % of them (horses-or-humans, happy-or-sad, rice-leaf). Pictures of different scenes: less, but for a few leaves
+    that lie alike across white paper (3 pairs in 660 images, up to 0.91). Takes 2-4 ms a pair.
     """
     scores = np.zeros(len(pairs), dtype=np.float32)
     for start in range(0, len(pairs), BLOCK):
@@ -75,6 +113,7 @@ def _similarity(a: Floats, b: Floats) -> Floats:
     return scores
 
 
+@functools.cache
 def _area(length: int, side: int) -> Floats:
     # (side, length): area means along one side.
     edges = np.arange(side + 1) * (length / side)
@@ -169,13 +208,13 @@ def _normalised(pictures: Floats) -> Floats:
 def _refine(a: Floats, b: Floats, maps: Floats, steps: int) -> Floats:
     """Maps (m, 2, 3) that lay b over a better, by Gauss-Newton steps."""
     side = a.shape[1]
-    y, x = (plane.ravel() for plane in np.meshgrid(_grid(side), _grid(side), indexing="ij"))
-    places = np.stack([x, y, np.ones_like(x)])
+    x, y, places = _places(side)
     along_y, along_x = (np.asarray(slope, dtype=np.float32) for slope in np.gradient(b, 2 / side, axis=(1, 2)))
     flat = a.reshape(len(a), -1)
     for _ in range(steps):
         moved = maps @ places  # (m, 2, cells)
         (shown, slope_x, slope_y), inside = _sample((b, along_x, along_y), moved)
+        inside = _said(inside, flat, shown)
         wanted, _ = _standardised(flat, inside)
         got, contrast = _standardised(shown, inside)
         residual = (wanted - got) * inside
@@ -186,6 +225,19 @@ def _refine(a: Floats, b: Floats, maps: Floats, steps: int) -> Floats:
         step = np.linalg.solve(normal + damping * np.eye(6, dtype=np.float32), jacobian @ residual[:, :, None])
         maps = maps + np.clip(step, -0.2, 0.2).reshape(-1, 2, 3).astype(np.float32)
     return maps
+
+
+def _places(side: int) -> tuple[Floats, Floats, Floats]:
+    # x and y of every cell (cells,), and both with ones (3, cells).
+    y, x = (plane.ravel() for plane in np.meshgrid(_grid(side), _grid(side), indexing="ij"))
+    return x, y, np.stack([x, y, np.ones_like(x)])
+
+
+def _said(inside: Floats, a: Floats, b: Floats) -> Floats:
+    """The places (m, cells) that count: those inside that are burnt out in neither picture, if enough are left."""
+    said = inside * ((np.minimum(a, b) > BLACK) & (np.maximum(a, b) < WHITE))
+    enough = said.sum(axis=1) >= LEAST_SAID * inside.sum(axis=1)
+    return np.where(enough[:, None], said, inside)
 
 
 def _sample(planes: tuple[Floats, ...], places: Floats) -> tuple[list[Floats], Floats]:
@@ -220,26 +272,34 @@ def _standardised(values: Floats, inside: Floats) -> tuple[Floats, Floats]:
 def _detail_correlation(a: Floats, b: Floats, maps: Floats) -> Floats:
     """The correlation of the details of a and of b laid over it; 0 where the map is none that a copy could have."""
     side = a.shape[1]
-    y, x = (plane.ravel() for plane in np.meshgrid(_grid(side), _grid(side), indexing="ij"))
-    (shown,), inside = _sample((b,), maps @ np.stack([x, y, np.ones_like(x)]))
-    details = [_standardised(_details(picture, inside, side), inside)[0] for picture in (a.reshape(len(a), -1), shown)]
+    flat = a.reshape(len(a), -1)
+    (shown,), overlap = _sample((b,), maps @ _places(side)[2])
+    inside = _said(overlap, flat, shown)
+    details = [_details(picture, inside, side) for picture in (flat, shown)]
     count = np.maximum(inside.sum(axis=1), 1)
     correlation = (details[0] * details[1] * inside).sum(axis=1) / count
-    return np.where(_plausible(maps, inside), correlation, 0.0).astype(np.float32)
+    return np.where(_plausible(maps, overlap), correlation, 0.0).astype(np.float32)
 
 
 def _details(flat: Floats, inside: Floats, side: int) -> Floats:
-    # What stands out from the mean of its surroundings, where only places inside count.
-    blur = _gaussian(side)
-    masked = blur @ (flat * inside).reshape(-1, side, side) @ blur.T
+    """What stands out from its surroundings, on the scale of how much does there; only places inside count."""
+    details = (flat - _mean_around(flat, inside, side, DETAIL)) * inside
+    energy = _mean_around(details**2, inside, side, AROUND)
+    # `_standardised` takes less than one level for no contrast: back to levels.
+    return _standardised(10 * details / np.sqrt(energy + FAINT**2), inside)[0]
+
+
+def _mean_around(flat: Floats, inside: Floats, side: int, reach: float) -> Floats:
+    # A mean over neighbouring places inside, weighted by a bell of so many pixels.
+    blur = _gaussian(side, reach)
+    total = blur @ (flat * inside).reshape(-1, side, side) @ blur.T
     weight = blur @ inside.reshape(-1, side, side) @ blur.T
-    details = (flat - (masked / np.maximum(weight, 1e-3)).reshape(len(flat), -1)) * inside
-    return np.asarray(details, dtype=np.float32)
+    return np.asarray((total / np.maximum(weight, 1e-3)).reshape(len(flat), -1), dtype=np.float32)
 
 
-def _gaussian(side: int) -> Floats:
+def _gaussian(side: int, reach: float) -> Floats:
     apart = np.arange(side)[:, None] - np.arange(side)[None]
-    return np.exp(-(apart**2) / (2 * (side / DETAIL) ** 2)).astype(np.float32)
+    return np.exp(-(apart**2) / (2 * reach**2)).astype(np.float32)
 
 
 def _plausible(maps: Floats, inside: Floats) -> npt.NDArray[np.bool_]:

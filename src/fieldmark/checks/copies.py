@@ -17,7 +17,7 @@ from fieldmark.checks import alignment
 from fieldmark.checks.context import Context, Copy, Floats
 from fieldmark.images.audit import Leak
 from fieldmark.images.dataset import Dataset
-from fieldmark.images.duplicates import MINIMUM_CONTRAST, contrasts
+from fieldmark.images.duplicates import MINIMUM_CONTRAST, contrasts, thumbnail
 from fieldmark.images.findings import Finding
 from fieldmark.images.scan import counted
 from fieldmark.images.threads import ordered_map
@@ -28,10 +28,11 @@ NEIGHBOURS = 3  # candidates an image, of each of the two kinds
 LEAST_COSINE = 0.55  # of embeddings; below it hardly a copy was found
 LEAST_CORRELATION = 0.9  # of small pictures
 SMALL = 8  # cells of a small picture, each way
+RIM = 40.0  # levels: the most that the outermost cells of a framed picture vary
 BLOCK = 256  # images that are compared with all others at a time: 100 MB for 100,000 images
 
-# Details that agree this well are a copy (measured: see `alignment.similarity`). Figures on plain white reach 0.82.
-LIKENESS = 0.85
+# Details that agree this well are a copy (measured: see `alignment.similarity`).
+LIKENESS = 0.8
 # Frames of two sequences are compared only where they are this alike: a figure or a place filmed twice is no copy.
 LEAST_COSINE_OF_SEQUENCES, LEAST_CORRELATION_OF_SEQUENCES = 0.9, 0.97
 # And then one is a copy of the other only if it is this much nearer than the nearest frame of either's own sequence.
@@ -51,7 +52,7 @@ def find_copies(context: Context) -> tuple[Copy, ...]:
     apart = _apart(context)
     frames = np.bincount(apart)[apart] > 1
     units = _unit(context.embeddings)
-    pairs = _candidates(units, context.images.thumbnails(), apart, frames)
+    pairs = _candidates(units, _unframed_thumbnails(context), apart, frames)
     likeness = _likeness(context, pairs)
     similarity = np.einsum("md,md->m", units[pairs[:, 0]], units[pairs[:, 1]])
     kept = likeness >= LIKENESS
@@ -66,29 +67,38 @@ def find_copies(context: Context) -> tuple[Copy, ...]:
 
 
 def near_duplicates(context: Context) -> tuple[list[Finding], str]:
-    """The findings of the check for near-duplicates: images that are copies of each other stand together."""
+    """The findings of the check for near-duplicates: each an image and those that were found to match it."""
     copies = context.copies or ()
     if not copies:
         return [], "No two images show the same picture or scene."
-    clusters = _clusters(copies)
-    findings = [_finding(context.dataset, rows, likeness) for rows, likeness in clusters[:SHOWN]]
-    images = sum(len(rows) for rows, _ in clusters)
-    return findings, f"{counted(images, 'image')} in {counted(len(clusters), 'set')} show the same picture or scene."
+    sets = sets_of(copies)
+    findings = [_finding(context.dataset, rows, likeness) for rows, likeness in sets[:SHOWN]]
+    images = len({row for rows, _ in sets for row in rows})
+    return findings, f"{counted(images, 'image')} in {counted(len(sets), 'set')} show the same picture or scene."
 
 
-def _clusters(copies: Sequence[Copy]) -> list[tuple[list[int], float]]:
-    # Rows that copies connect, with the likeness of the likest two; the likest first, as in `copies`.
-    homes: dict[int, list[int]] = {}
+def sets_of(copies: Sequence[Copy]) -> list[tuple[list[int], float]]:
+    """Return sets of rows, each with the likeness of its likest two, the likest first; every pair is inside a set.
+
+    All rows of a set match its first one. Joining whatever pairs connect would not do: one picture that resembles
+    two others each a little, and so on, put 254 images of rice-leaf into one set. So an image can be in several sets.
+    """
+    matches: dict[int, dict[int, float]] = {}
     for copy in copies:
-        first, second = homes.setdefault(copy.i, [copy.i]), homes.setdefault(copy.j, [copy.j])
-        if first is not second:
-            first += second
-            homes |= dict.fromkeys(second, first)
-    likeness: dict[int, float] = {}
-    for copy in copies:
-        likeness.setdefault(id(homes[copy.i]), copy.likeness)
-    unique = {id(rows): rows for copy in copies for rows in (homes[copy.i],)}
-    return [(sorted(rows), likeness[name]) for name, rows in unique.items()]
+        matches.setdefault(copy.i, {})[copy.j] = copy.likeness
+        matches.setdefault(copy.j, {})[copy.i] = copy.likeness
+    shown: set[tuple[int, int]] = set()  # pairs of rows, both ways
+    found = []
+    for row in sorted(matches, key=lambda row: (-len(matches[row]), row)):
+        others = [other for other in matches[row] if (row, other) not in shown]
+        if others:
+            others.sort(key=lambda other: (-matches[row][other], other))
+            rows = [row, *others]
+            inside = set(rows)
+            pairs = [(one, other) for one in rows for other in matches[one].keys() & inside]
+            shown.update(pairs)
+            found.append((rows, max(matches[one][other] for one, other in pairs)))
+    return sorted(found, key=lambda each: (-each[1], each[0]))
 
 
 def leaks(context: Context) -> tuple[list[Finding], str]:
@@ -128,11 +138,17 @@ def _finding(dataset: Dataset, rows: Sequence[int], likeness: float) -> Finding:
     twofold = f", in the classes {' and '.join(classes)}" if len(classes) > 1 else ""
     sides = f", in {' and '.join(splits)}" if len(splits) > 1 else ""
     return Finding(
-        f"{len(rows)} images show the same picture or scene{twofold}{sides}",
+        f"{_same(len(rows))}{twofold}{sides}",
         tuple(dataset.paths[row] for row in rows),
         "problem" if twofold or sides else "note",
         {"likeness": likeness, "images": len(rows)},
     )
+
+
+def _same(images: int) -> str:
+    if images == 2:
+        return "2 images show the same picture or scene"
+    return f"{images} images show the same picture or scene: each matches the first"
 
 
 def _apart(context: Context) -> Integers:
@@ -168,6 +184,18 @@ def _candidates(
     kept_looks = (looks >= LEAST_CORRELATION_OF_SEQUENCES) | ~frames[by_look].all(axis=1)
     pairs = np.concatenate([by_embedding[kept_cosines], by_look[kept_looks]])
     return np.unique(np.sort(pairs, axis=1), axis=0)
+
+
+def _unframed_thumbnails(context: Context) -> npt.NDArray[np.uint8]:
+    # A frame would be all that a small picture shows; the pixels are read only where its rim is of one colour.
+    thumbnails = context.images.thumbnails().copy()
+    rim = np.concatenate([thumbnails[:, 0], thumbnails[:, -1], thumbnails[:, 1:-1, 0], thumbnails[:, 1:-1, -1]], axis=1)
+    for row in np.flatnonzero(rim.std(axis=1).max(axis=1, initial=0) < RIM).tolist():
+        (image,) = context.images.pixels([row])
+        inner = alignment.without_frame(image)
+        if inner is not image:
+            thumbnails[row] = thumbnail(inner)
+    return thumbnails
 
 
 def _nearer_than_mates(
@@ -206,7 +234,8 @@ def _likeness(context: Context, pairs: Integers) -> Floats:
     # In the order of their rows, neighbouring pairs share images, which are read and reduced once a block.
     def part(start: int) -> Floats:
         rows, places = np.unique(pairs[start : start + alignment.BLOCK], return_inverse=True)
-        return alignment.similarity(alignment.planes(context.images.pixels(rows)), places.reshape(-1, 2))
+        pictures = [alignment.without_frame(image) for image in context.images.pixels(rows)]
+        return alignment.similarity(alignment.planes(pictures), places.reshape(-1, 2))
 
     parts = ordered_map(part, range(0, len(pairs), alignment.BLOCK), ahead=1)
     return np.concatenate([np.zeros(0, dtype=np.float32), *parts])

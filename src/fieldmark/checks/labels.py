@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark.checks.context import Context, Floats, deal_folds, groups_of_classes
+from fieldmark.checks.fitting import fit_logistic
 from fieldmark.images.findings import Finding
 from fieldmark.images.scan import counted
 
@@ -23,6 +24,7 @@ Probabilities = npt.NDArray[np.float64]
 
 STRENGTH = 1e-3  # inverse L2 penalty, on standardised features
 MAX_ITERATIONS = 300
+TOLERANCE = 1e-4  # slope of the mean loss at which a fit ends
 # A group's own labels count where groups have mostly one label; the classifier's word counts as two of its images.
 PURE = 0.8
 PRIOR = 2.0
@@ -119,21 +121,14 @@ def _finding(row: dict[str, Any], suspect: Suspect) -> Finding:
 
 
 def _fitted(inside: Floats, labels: npt.NDArray[np.integer], outside: Floats) -> Probabilities:
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
     mean, deviation = inside.mean(axis=0), np.maximum(inside.std(axis=0), 1e-6)
-    model = LogisticRegression(C=STRENGTH, max_iter=MAX_ITERATIONS, tol=1e-3, class_weight="balanced")
-    with (
-        threadpool_limits(1),
-        warnings.catch_warnings(),
-    ):  # as in training.head: one thread is faster, and the same bits
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit((inside - mean) / deviation, labels)
-    return np.asarray(model.predict_proba((outside - mean) / deviation))
+    with threadpool_limits(1):  # as in training.head: one thread is faster, and the same bits
+        model = fit_logistic(
+            (inside - mean) / deviation, labels, strength=STRENGTH, tolerance=TOLERANCE, steps=MAX_ITERATIONS
+        )
+        return model.probabilities((outside - mean) / deviation)
 
 
 def _votes(

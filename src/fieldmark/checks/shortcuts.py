@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark.checks.context import Context, Floats, Rows, deal_folds, groups_of_classes
+from fieldmark.checks.fitting import Logistic, Tree, fit_logistic, fit_tree
 from fieldmark.evaluation.intervals import accuracy_interval
 from fieldmark.images.compression import compression
 from fieldmark.images.findings import Finding
@@ -24,7 +25,8 @@ from fieldmark.images.threads import ordered_map
 Model = Literal["tree", "linear"]
 LEAST_GROUPS = 3  # of a class; with fewer, nothing about it is known when one is left out
 MOST_IMAGES = 20_000  # looked at, evenly spread
-LEAF = 5  # images in a leaf of a tree: one odd file makes no rule
+DEPTH, LEAF = 4, 5  # questions of a tree, images where it ends: one odd file makes no rule
+STRENGTH = 0.1  # inverse L2 penalty of a linear probe, on standardised features
 BORDER = 0.02  # of a side
 
 
@@ -175,19 +177,15 @@ def _predict(features: Floats, labels: npt.NDArray[np.integer], folds: Rows, mod
             if len(np.unique(labels[inside])) < 2:
                 continue
             mean, deviation = features[inside].mean(axis=0), np.maximum(features[inside].std(axis=0), 1e-6)
-            fitted = _model(model).fit((features[inside] - mean) / deviation, labels[inside])
-            predicted[outside] = fitted.predict((features[outside] - mean) / deviation)
+            seen = (features[inside] - mean) / deviation
+            predicted[outside] = _fitted(model, seen, labels[inside]).predict((features[outside] - mean) / deviation)
     return predicted
 
 
-def _model(model: Model) -> Any:
+def _fitted(model: Model, features: Floats, labels: npt.NDArray[np.integer]) -> Logistic | Tree:
     if model == "tree":
-        from sklearn.tree import DecisionTreeClassifier
-
-        return DecisionTreeClassifier(max_depth=4, min_samples_leaf=LEAF, class_weight="balanced", random_state=0)
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
+        return fit_tree(features, labels, depth=DEPTH, leaf=LEAF)
+    return fit_logistic(features, labels, strength=STRENGTH, tolerance=1e-4, steps=1000)
 
 
 def _balanced(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,20 +133,30 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def run_checks(images: Images, audit: Audit, embeddings: Floats | None, *, not_run: str = "", hint: str = "") -> Audit:
+def run_checks(
+    images: Images,
+    audit: Audit,
+    embeddings: Floats | None,
+    *,
+    not_run: str = "",
+    hint: str = "",
+    without: Collection[str] = (),
+) -> Audit:
     """Return the audit with the answers of all CHECKS.
 
-    `images` and `audit` describe one dataset; `embeddings` (n, d) are those of `fieldmark.embedding`, or None,
-    and then the checks that need them say `not_run` and `hint`.
+    `images` and `audit` describe one dataset; `embeddings` (n, d) are those of `fieldmark.embedding`, or None. The
+    checks that need them then, and those named in `without`, say `not_run` and `hint`.
     """
+    left_out = {name for name, check in CHECKS.items() if check.cost == "embeddings" and embeddings is None}
+    left_out |= set(without)
     context = Context(images, audit, embeddings)
-    if embeddings is not None:
+    if "near_duplicates" not in left_out:
         context = dataclasses.replace(context, copies=find_copies(context))
         audit = dataclasses.replace(audit, leaks=(*audit.leaks, *copied_leaks(context)))
         context = dataclasses.replace(context, audit=audit)
     results, suspects = [], audit.suspected_labels
     for name, check in CHECKS.items():
-        if check.cost == "embeddings" and embeddings is None:
+        if name in left_out:
             results.append(CheckResult(name, check.question, check.cost, not_run=not_run or "no embeddings", hint=hint))
             continue
         answer = check.run(context)

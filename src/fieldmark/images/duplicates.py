@@ -36,6 +36,7 @@ MINIMUM_CONTRAST = 3.0  # levels; plain walls and blank pages all look alike, so
 # the frames of the happy-or-sad animations. In random halves of these 80 frames 1.4 pairs are claimed on
 # average; with a gap of 3.5 it was 3.4, at the profit of 2 % more upright copies in horses-or-humans.
 GAP = 6.0
+FEW = 2048  # pictures compared each with each: 0.1 s; importing what builds a tree for them takes 0.3
 NEIGHBOURS = 24  # looked at for each picture; more near copies of one picture than this are not told apart
 
 
@@ -188,15 +189,13 @@ def _copies_among(thumbnails: Bytes, contrast: Floats) -> tuple[Integers, Floats
 def _neighbours(thumbnails: Bytes) -> tuple[Integers, Floats, Floats]:
     # The nearest others of each thumbnail, (n, k), nearest first, and how far they are at the best turn and
     # upright; infinity for those too far to matter.
-    from scipy.spatial import cKDTree
-
     if len(thumbnails) < 2:
         none = np.zeros((len(thumbnails), 0))
         return none.astype(np.intp), none.astype(np.float32), none.astype(np.float32)
     features = _principal(thumbnails)
     radius = GAP * NOISE * np.sqrt(SIDE * SIDE * 3)
     count = min(NEIGHBOURS + 1, len(features))
-    _, found = cKDTree(features).query(features, k=range(1, count + 1), distance_upper_bound=radius)
+    found = _nearest(features, count, radius)
     cells = thumbnails.reshape(len(thumbnails), SIDE * SIDE, 3)
     own, place = np.nonzero((found < len(found)) & (found != np.arange(len(found))[:, None]))
     rms = np.full((2, *found.shape), np.inf, dtype=np.float32)
@@ -207,6 +206,23 @@ def _neighbours(thumbnails: Bytes) -> tuple[Integers, Floats, Floats]:
     order = np.argsort(rms[0], axis=1, kind="stable")
     best, upright = np.take_along_axis(rms, order[None], axis=2)
     return np.take_along_axis(found, order, axis=1), best, upright
+
+
+def _nearest(features: Floats, count: int, radius: float) -> Integers:
+    # Places (n, count) of the nearest, itself first; n where fewer are nearer than the radius.
+    if len(features) > FEW:
+        from scipy.spatial import cKDTree
+
+        return np.asarray(cKDTree(features).query(features, k=range(1, count + 1), distance_upper_bound=radius)[1])
+    points = features.astype(np.float64)
+    lengths = (points**2).sum(axis=1)
+    squares = lengths[:, None] + lengths - 2 * (points @ points.T)
+    np.fill_diagonal(squares, -1)
+    nearest = np.argpartition(squares, count - 1, axis=1)[:, :count]
+    distances = np.take_along_axis(squares, nearest, axis=1)
+    order = np.argsort(distances, axis=1, kind="stable")
+    near = np.take_along_axis(distances, order, axis=1) < radius**2
+    return np.where(near, np.take_along_axis(nearest, order, axis=1), len(features))
 
 
 def _principal(thumbnails: Bytes, dimensions: int = 16) -> Floats:

@@ -1,0 +1,101 @@
+"""Copies: pairs become sets that are of use, and a frame does not hide a copy."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from fieldmark.checks.alignment import without_frame
+from fieldmark.checks.context import Context, Copy
+from fieldmark.checks.copies import _candidates, find_copies, sets_of
+from fieldmark.images.audit import audit_images
+from fieldmark.images.read import read
+from fieldmark.images.scan import scan
+from fieldmark.preprocessing import Preprocessing
+from tests.checks.test_alignment import scene
+
+
+def copies(*pairs: tuple[int, int], likeness: float = 0.9) -> tuple[Copy, ...]:
+    return tuple(Copy(i, j, likeness, 0.9) for i, j in pairs)
+
+
+def test_a_chain_is_no_set() -> None:
+    chain = copies(*itertools.pairwise(range(100)))
+    found = [rows for rows, _ in sets_of(chain)]
+    assert max(len(rows) for rows in found) == 3
+    together = [set(rows) for rows in found]
+    assert all(any({copy.i, copy.j} <= rows for rows in together) for copy in chain)
+
+
+def test_copies_of_one_picture_are_one_set() -> None:
+    clique = copies(*itertools.combinations(range(4), 2))
+    ((rows, likeness),) = sets_of(clique)
+    assert (sorted(rows), likeness) == ([0, 1, 2, 3], 0.9)
+
+
+def test_every_member_matches_the_first_one_and_every_pair_is_shown() -> None:
+    random = np.random.default_rng(0)
+    pairs = {tuple(sorted(pair)) for pair in random.integers(0, 60, (150, 2)).tolist() if pair[0] != pair[1]}
+    found = tuple(Copy(i, j, float(random.uniform(0.8, 1)), 0.9) for i, j in sorted(pairs))
+    alike = {(copy.i, copy.j): copy.likeness for copy in found}
+    sets = sets_of(found)
+    for rows, likeness in sets:
+        assert all(tuple(sorted((rows[0], other))) in alike for other in rows[1:])
+        assert likeness == max(alike.get((i, j), 0) for i, j in itertools.product(rows, rows))
+    assert pairs <= {pair for rows, _ in sets for pair in itertools.combinations(sorted(rows), 2)}
+    assert [likeness for _, likeness in sets] == sorted((likeness for _, likeness in sets), reverse=True)
+
+
+def photo(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_a_frame_is_taken_off_whatever_its_colour() -> None:
+    for level in (0, 128, 255):
+        framed = np.full((120, 150, 3), level, np.uint8)
+        framed[8:-8, 12:-12] = photo(104, 126)
+        assert without_frame(framed).shape == (102, 124, 3)
+
+
+def test_what_is_no_frame_stays() -> None:
+    white = np.full((120, 120, 3), 255, np.uint8)
+    figure = white.copy()
+    figure[10:110, 45:75] = photo(100, 30)  # a figure on white, far from two sides
+    lopsided = white.copy()
+    lopsided[4:-12, 8:-8] = photo(104, 104)
+    for image in (white, figure, lopsided, photo(120, 120), white[:, :, :1]):
+        assert without_frame(image) is image
+
+
+def found_pairs(folder: Path, pictures: dict[str, Image.Image], embeddings: np.ndarray) -> set[tuple[str, ...]]:
+    """The pairs that are found among named pictures, whose embeddings (n, d) stand in the order of their names."""
+    for name, picture in pictures.items():
+        (folder / "a").mkdir(exist_ok=True, parents=True)
+        picture.save(folder / "a" / f"{name}.png")
+    images = read(scan(folder), Preprocessing(width=112, height=112))
+    context = Context(images, audit_images(images), embeddings.astype(np.float32))
+    paths = [Path(path).stem for path in context.dataset.paths]
+    return {tuple(sorted((paths[copy.i], paths[copy.j]))) for copy in find_copies(context)}
+
+
+def test_a_crop_is_found_by_its_embedding_and_another_scene_is_not(tmp_path: Path) -> None:
+    crop = scene(0).crop((22, 0, 112, 90))
+    pictures = {"crop": crop, "other": scene(1), "whole": scene(0)}
+    assert found_pairs(tmp_path / "alike", pictures, np.ones((3, 4))) == {("crop", "whole")}
+    assert found_pairs(tmp_path / "unlike", pictures, np.eye(3)) == set()
+
+
+def test_a_framed_copy_is_found_by_its_look(tmp_path: Path) -> None:
+    framed = ImageOps.expand(scene(0).resize((224, 224)), 24, "black")
+    pictures = {"framed": framed, "other": scene(1), "whole": scene(0)}
+    assert found_pairs(tmp_path, pictures, np.eye(3)) == {("framed", "whole")}
+
+
+def test_blank_pages_are_no_candidates() -> None:
+    pages = np.full((4, 16, 16, 3), 250, np.uint8)
+    pages[:, 3, 3] -= 1
+    pairs = _candidates(np.eye(4, dtype=np.float32), pages, np.arange(4), np.zeros(4, dtype=bool))
+    assert len(pairs) == 0
