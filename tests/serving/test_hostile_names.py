@@ -144,7 +144,9 @@ def outside(paths: list[str], folder: Path) -> list[str]:
     ]
     real = [Path(path).resolve() for path in paths if "\0" not in path]
     inside = [path for path in real if any(path.is_relative_to(root.resolve()) for root in roots)]
-    return [str(path) for path in real if path not in inside and str(path) not in ("/dev/null", "/dev/urandom")]
+    # scikit-learn looks for its libraries in the last of these while the review is prepared
+    system = {Path("/dev/null"), Path("/dev/urandom"), Path("/proc/self/maps").resolve()}
+    return [str(path) for path in real if path not in inside and path not in system]
 
 
 def test_no_path_leads_out_of_the_run(house: tuple[Server, Path]) -> None:
