@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from fieldmark.classifier import load
+from fieldmark.errors import FieldmarkError
 from fieldmark.serving import serve as serving_module
 
 from .conftest import TOKEN, Server, serving
@@ -73,6 +74,12 @@ def test_warnings_of_a_server_for_others(host: str, allowed: tuple[str, ...], li
     assert len(serving_module.warnings(host, allowed)) == lines
 
 
+def test_a_token_that_no_address_can_hold() -> None:
+    with pytest.raises(FieldmarkError, match="FIELDMARK_TOKEN"):
+        serving_module.check_token("two words; ünd more")
+    assert serving_module.check_token("Plain-1_2.3~") == "Plain-1_2.3~"
+
+
 def test_hosts_that_are_answered() -> None:
     own = ("127.0.0.1:80", "localhost:80", "[::1]:80")
     assert serving_module.hosts("0.0.0.0", 80, ["cats.example"]) == (*own, "cats.example")
@@ -81,7 +88,7 @@ def test_hosts_that_are_answered() -> None:
 
 def test_on_all_network_cards(trained: Path) -> None:
     with serving(trained, "--host", "0.0.0.0", "--allow-host", "cats.example") as server:
-        assert server.host == "0.0.0.0"
+        assert server.host == "127.0.0.1"  # what this machine can open
         assert ask(server, "GET", "/healthz", Host="cats.example")[0] == 200
         assert ask(server, "GET", "/healthz", Host="dogs.example")[0] == 421
         assert server.end(signal.SIGINT) == 0

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-from fieldmark.errors import OutputError
+from fieldmark.errors import FieldmarkError, OutputError
 from fieldmark.serving.access import Access, loopback_hosts, new_token
 from fieldmark.serving.app import build_app
 from fieldmark.serving.connections import allow_open_files, protocol
@@ -27,7 +28,7 @@ DRAIN_SECONDS = 8  # for requests under way when the server is told to end
 ACCEPT_SECONDS = 0.05  # for connections that the system has taken for us
 GRACE_SECONDS = 0.5  # for requests that were sent before their clients could know of the end
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-EVERYWHERE = ("0.0.0.0", "::")
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and where this machine reaches it
 
 
 def serve(
@@ -45,11 +46,12 @@ def serve(
     `path` is a run folder or its model.onnx, `port` 0 any free one, `allowed_hosts` the names (`name` or `name:port`)
     under which others may reach the server, `token` a secret of your own. `on_ready` is given the address with its
     token once the server answers.
-    Raises ModelFileError for a classifier that cannot be loaded, OutputError for an address that cannot be had.
+    Raises ModelFileError for a classifier that cannot be loaded, OutputError for an address that cannot be had,
+    FieldmarkError for a token that no address or header can hold.
     """
     limits = limits or Limits()
     allow_open_files(limits)
-    token = token or new_token()
+    token = check_token(token) if token else new_token()
     with listening(host, port) as listener:
         port = listener.getsockname()[1]
         access = Access(token, hosts(host, port, allowed_hosts))
@@ -70,7 +72,7 @@ def serve(
                 backlog=BACKLOG,
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             ),
-            lambda: on_ready(f"http://{_in_url(host)}:{port}/?token={token}"),
+            lambda: on_ready(f"http://{_in_url(reached_at(host))}:{port}/?token={token}"),
         )
         asyncio.run(server.serve(sockets=[listener]))
 
@@ -138,6 +140,25 @@ def hosts(host: str, port: int, allowed: Sequence[str]) -> tuple[str, ...]:
     """The values of Host that are answered: this machine's names, the address, and what was allowed."""
     own = () if host in (*LOOPBACK, *EVERYWHERE) else (f"{_in_url(host)}:{port}",)
     return (*loopback_hosts(port), *own, *allowed)
+
+
+def reached_at(host: str) -> str:
+    """The address to open on this machine.
+
+    >>> reached_at("0.0.0.0"), reached_at("10.0.0.5")
+    ('127.0.0.1', '10.0.0.5')
+    """
+    return EVERYWHERE.get(host, host)
+
+
+def check_token(token: str) -> str:
+    """A token of one's own, if it can stand in an address, a header and a cookie. Raises FieldmarkError."""
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+", token):
+        raise FieldmarkError(
+            "FIELDMARK_TOKEN holds characters that an address cannot hold",
+            hint="use letters, digits and ._~- only, at least 32 of them",
+        )
+    return token
 
 
 def warnings(host: str, allowed: Sequence[str]) -> list[str]:

@@ -34,7 +34,7 @@ let speaking = null;
 export function announce(text) {
   unsaid.push(text);
   speaking ??= setTimeout(() => {
-    byId("live").textContent = unsaid.join(". ");
+    byId("live").textContent = unsaid.map((text) => text.replace(/\.$/, "")).join(". ");
     unsaid = [];
     speaking = null;
   }, 700);
