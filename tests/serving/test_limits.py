@@ -210,9 +210,12 @@ def test_a_client_that_still_sends_when_it_is_refused_reads_its_answer(server: S
         (b"", "image/png", 400, "no_file"),
     ],
 )
-def test_a_body_without_an_image(server: Server, body: bytes, kind: str, status: int, code: str) -> None:
+def test_a_body_without_an_image(
+    server: Server, body: bytes, kind: str, status: int, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
     answer = ask(server.port, request(server.port, body=body, Content_Type=kind))
     assert (answer.status, answer.code) == (status, code)
+    assert caplog.records == []  # a client could fill the log
 
 
 def test_an_empty_file_is_an_upload_of_no_bytes(server: Server) -> None:
