@@ -150,6 +150,12 @@ def test_the_head_of_a_request(server: Server, kind: str, limit: int, refused: i
     for sent, status in ((allowed, 200), (above, refused)):
         pieces = [sent[start : start + step] for start in range(0, len(sent), step)]
         assert ask(server.port, *pieces).status == status
+    for end in (1, 2, 3):  # its last bytes come alone
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            connection.sendall(allowed[:-end])
+            time.sleep(0.05)
+            connection.sendall(allowed[-end:])
+            assert read_answer(connection).status == 200
 
 
 def test_an_address_that_fills_all_headers_is_told_so(server: Server) -> None:
