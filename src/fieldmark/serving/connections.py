@@ -132,7 +132,7 @@ class Connection(H11Protocol):
     def _measure_head(self) -> Refusal | None:
         waiting = self.conn.trailing_data[0]
         end = _END_OF_HEAD.search(waiting)
-        head = waiting[: end.start()] if end else waiting
+        head = waiting[: end.start()] if end else waiting.rstrip(b"\r\n")  # of its end, a part may be here
         target = head.partition(b"\n")[0].partition(b" ")[2].partition(b" ")[0]
         limits = self.limits
         if len(target) > limits.url_bytes:
