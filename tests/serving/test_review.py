@@ -31,7 +31,7 @@ ATTACK = "<img src=x onerror=alert(1)>\u202e\"'& =1+1 😀"
 
 def opened(run: Path, classifier=None) -> Review:
     found = Review(classifier, Run(run))
-    change(run / "audit.json", checks=[{}])  # they were run before: no search
+    change(run / "audit.json", checks=[{"name": "wrong_labels", "status": "done"}])  # they were run before: no search
     return found
 
 
