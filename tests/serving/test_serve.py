@@ -139,6 +139,34 @@ def test_sigterm_under_load(trained: Path, image: bytes, turn: int) -> None:
         socket.create_connection(("127.0.0.1", server.port), timeout=1)
 
 
+SHORT = """
+import sys; from pathlib import Path; from fieldmark.serving import serve
+serve.DRAIN_SECONDS = float(sys.argv[2])
+serve.serve(Path(sys.argv[1]), port=0, token="a-token", on_ready=lambda address: print(address, flush=True))
+"""
+
+
+@pytest.mark.parametrize(("drain", "signals"), [("0.2", [signal.SIGTERM]), ("60", [signal.SIGINT, signal.SIGINT])])
+def test_an_upload_that_never_ends_is_refused_at_the_end(trained: Path, drain: str, signals: list[int]) -> None:
+    """Neither a traceback nor an answer that the document does not have; the second Ctrl-C does not wait."""
+    command = [sys.executable, "-c", SHORT, str(trained), drain]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    port = int(process.stdout.readline().rpartition(":")[2].partition("/")[0])
+    head = f"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 9\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(head.encode() + b"Authorization: Bearer a-token\r\n\r\nhalf")
+        time.sleep(0.2)
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.2)
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    _, errors = process.communicate(timeout=10)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "stopping"
+    assert (process.returncode, errors) == (0, "")
+
+
 def test_a_server_that_was_killed_leaves_no_workers(trained: Path, image: bytes) -> None:
     with serving(trained) as server:
         assert ask(server, "POST", "/api/predict", image)[0] == 200

@@ -38,6 +38,7 @@ ALWAYS = (
     "headers_too_large",
     "internal_error",
     "too_many_connections",
+    "stopping",
 )
 UPLOAD = (
     "bad_form",

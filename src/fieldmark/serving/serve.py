@@ -17,14 +17,15 @@ import uvicorn
 from fieldmark.errors import FieldmarkError, OutputError
 from fieldmark.serving.access import Access, loopback_hosts, new_token
 from fieldmark.serving.app import build_app
-from fieldmark.serving.connections import allow_open_files, protocol
+from fieldmark.serving.connections import Connection, allow_open_files, protocol
 from fieldmark.serving.guard import Guard
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.metrics import Measured
 from fieldmark.serving.service import build_service
 
 BACKLOG = 2048  # connections that the system holds before the server takes them
-DRAIN_SECONDS = 8  # for requests under way when the server is told to end
+DRAIN_SECONDS = 7  # for requests under way when the server is told to end
+REFUSE_SECONDS = 1.5  # for those that are not done by then, to be told so
 ACCEPT_SECONDS = 0.05  # for connections that the system has taken for us
 GRACE_SECONDS = 0.5  # for requests that were sent before their clients could know of the end
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -70,7 +71,7 @@ def serve(
                 server_header=False,
                 proxy_headers=False,
                 backlog=BACKLOG,
-                timeout_graceful_shutdown=DRAIN_SECONDS,
+                timeout_graceful_shutdown=DRAIN_SECONDS + REFUSE_SECONDS,  # type: ignore[arg-type]  # any number
             ),
             lambda: on_ready(f"http://{_in_url(reached_at(host))}:{port}/?token={token}"),
         )
@@ -100,7 +101,19 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(GRACE_SECONDS):
                 while self.server_state.connections:
                     await asyncio.sleep(0.01)
+        # uvicorn would cancel them, log each with its traceback, and answer with a 500 of its own
+        refusing = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._refuse_the_rest)
         await super().shutdown(sockets)
+        refusing.cancel()
+        if self.force_exit:  # uvicorn leaves everything as it is
+            self._refuse_the_rest()
+            await asyncio.sleep(ACCEPT_SECONDS)
+            await self.lifespan.shutdown()
+
+    def _refuse_the_rest(self) -> None:
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.stop()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
