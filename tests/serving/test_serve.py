@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fieldmark.classifier import load
-from fieldmark.errors import FieldmarkError
+from fieldmark.errors import FieldmarkError, OutputError
 from fieldmark.serving import serve as serving_module
 
 from .conftest import TOKEN, Server, serving
@@ -57,6 +57,16 @@ def test_a_port_that_is_taken(server: Server, trained: Path) -> None:
         f"error: cannot listen on 127.0.0.1:{server.port}: Address already in use\n"
         "hint: another program listens there; give --port another number, or 0 for any free one\n"
     )
+
+
+def test_a_host_that_nobody_knows() -> None:
+    with (
+        pytest.raises(OutputError, match=r"no\.such\.host\.invalid") as caught,
+        serving_module.listening("no.such.host.invalid", 0),
+    ):
+        pass
+    assert "Unknown error" not in str(caught.value)
+    assert "while" not in str(caught.value)
 
 
 def test_no_classifier_there(tmp_path: Path) -> None:

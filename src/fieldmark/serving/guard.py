@@ -97,6 +97,7 @@ def judge(scope: Scope, access: Access, limits: Limits) -> Refusal | None:
     headers = scope["headers"]
     return (
         _check_target(scope, limits)
+        or _check_framing(headers)
         or checks.check_host(access, headers)
         or checks.check_site(scope["method"], headers)
         or _check_token(scope, access)
@@ -114,6 +115,13 @@ def _check_target(scope: Scope, limits: Limits) -> Refusal | None:
     path = scope["path"]
     if "\\" in path or any(part in (".", "..") for part in path.split("/")) or not path.isprintable():
         return Refusal(404, "not_found", "no such page, image or file")
+    return None
+
+
+def _check_framing(headers: list[tuple[bytes, bytes]]) -> Refusal | None:
+    """A body with two lengths could end elsewhere for the proxy in front than here (RFC 9112, 6.1)."""
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
+        return Refusal(400, "bad_request", "Content-Length and Transfer-Encoding exclude each other")
     return None
 
 

@@ -146,7 +146,9 @@ def _cannot_listen(host: str, port: int, error: Exception) -> OutputError:
         errno.EADDRNOTAVAIL: "no network card of this machine has that address; 127.0.0.1 is this machine alone",
     }
     hint = hints.get(number, "give --host an address of this machine, such as 127.0.0.1")
-    return OutputError(f"cannot listen on {host}:{port}: {os.strerror(number) if number else error}", hint=hint)
+    # The numbers of a name that nobody knows are below 0, and not the system's; Python adds where it was used
+    reason = os.strerror(number) if number > 0 else str(getattr(error, "strerror", error)).partition(" (while")[0]
+    return OutputError(f"cannot listen on {host}:{port}: {reason}", hint=hint)
 
 
 def hosts(host: str, port: int, allowed: Sequence[str]) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ async function fill(place, item, name, isWanted, show) {
     if (isWanted()) place.replaceChildren(...show(answer));
   } catch (error) {
     item.explained[name] = undefined;
-    if (isWanted()) place.replaceChildren(note(`Not to be had: ${explainError(error)}`));
+    if (isWanted()) place.replaceChildren(note(sentence(`Not to be had: ${explainError(error)}`)));
   }
   place.removeAttribute("aria-busy");
 }

@@ -52,8 +52,3 @@ export function sentence(text) {
   const stop = /[.!?…]$/.test(trimmed) ? "" : ".";
   return `${trimmed.slice(0, 1).toUpperCase()}${trimmed.slice(1)}${stop}`;
 }
-
-// Names of classes as a sentence has them: "a, b and c".
-export function listed(names) {
-  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
-}
