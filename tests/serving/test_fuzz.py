@@ -43,6 +43,7 @@ def test_no_case_is_answered_as_the_document_does_not_say(trained: Path, faces: 
         assert done.returncode == 0, done.stdout[-6_000:] + done.stderr
         found = re.search(r"([\d,]+) generated", done.stdout)
         assert found is not None
+        print(found[0], "in", re.findall(r"[\d.]+s(?= =)", done.stdout))  # for whoever runs it with -s
         assert int(found[1].replace(",", "")) >= 10 * EXAMPLES
         assert server.errors == []
         assert server.process.poll() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -9,7 +10,9 @@ import time
 from collections.abc import Callable
 
 import pytest
+import uvicorn
 
+from fieldmark.serving.connections import protocol
 from fieldmark.serving.limits import Limits
 from tests.serving.clients import FORM, Server, ask, form, part, request, serving
 
@@ -147,3 +150,31 @@ def test_a_second_request_has_its_header_seconds_too() -> None:
             received += chunk
         assert b"hello" in received
         assert b"too_slow" in received
+
+
+def test_the_body_of_an_answer_does_not_wait_for_the_acknowledgement_of_its_headers() -> None:
+    # A listener made by hand has protocol 0, for which asyncio leaves Nagle's algorithm on: each answer 40 ms later.
+    limits = Limits()
+    options: list[int] = []
+
+    async def serve_one() -> None:
+        class Spied(protocol(limits)):  # type: ignore[misc]
+            def connection_made(self, transport: asyncio.Transport) -> None:
+                super().connection_made(transport)
+                connection = transport.get_extra_info("socket")
+                options.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        config = uvicorn.Config(lambda: None, http=Spied, lifespan="off", log_config=None)
+        config.load()
+        state = uvicorn.server.ServerState()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            loop = asyncio.get_running_loop()
+            running = await loop.create_server(lambda: Spied(config, state, {}), sock=listener)
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            while not options:
+                await asyncio.sleep(0.01)
+            writer.close()
+            running.close()
+
+    asyncio.run(serve_one())
+    assert options[0] != 0

@@ -66,7 +66,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Give the client its time for a first request, or refuse one client too many."""
         self._socket = transport
-        _keep_little_in_the_system(transport)
+        _choose_socket_options(transport.get_extra_info("socket"))
         self._transport = _Transport(transport, self._close)
         super().connection_made(self._transport)
         if len(self.open) < self.limits.connections:
@@ -139,7 +139,7 @@ class Connection(H11Protocol):
     def _measure_head(self) -> Refusal | None:
         waiting = self.conn.trailing_data[0]
         end = _END_OF_HEAD.search(waiting)
-        head = waiting[: end.start()] if end else waiting
+        head = waiting[: end.start()] if end else waiting.rstrip(b"\r\n")  # of its end, a part may be here
         target = head.partition(b"\n")[0].partition(b" ")[2].partition(b" ")[0]
         limits = self.limits
         if len(target) > limits.url_bytes:
@@ -266,11 +266,14 @@ class _Transport(asyncio.Transport):
         self._transport.resume_reading()
 
 
-def _keep_little_in_the_system(transport: asyncio.Transport) -> None:
-    """Let the system hold 64 KB that the client has not taken, not megabytes: else slow clients cannot be told."""
+def _choose_socket_options(connection: socket.socket) -> None:
+    # asyncio does this by itself, but not for sockets of a listener that was made elsewhere: headers and body of an
+    # answer are two writes, and the second would wait 40 ms for the client's acknowledgement of the first.
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # 64 KB that the client has not taken may wait in the system, not megabytes: else slow clients cannot be told.
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if option is not None:
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, LEAST_TAKEN)
+        connection.setsockopt(socket.IPPROTO_TCP, option, LEAST_TAKEN)
 
 
 def _too_many(limit: int) -> Refusal:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,6 +26,8 @@ from fieldmark.serving.refusals import Refusal
 FIELD = "files"  # of a form; as many as there are files
 RAW_NAME = "image"  # of an upload that is the body itself
 AT_END = "fieldmark.at_end"  # in the ASGI scope: the guard's ExitStack, closed when the request is answered
+# It warns of each byte out of place: what a client gets wrong is no news, and could fill the log
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 _RAW_TYPES = ("image/", "application/octet-stream")
 
 
