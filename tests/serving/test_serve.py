@@ -84,10 +84,11 @@ def test_warnings_of_a_server_for_others(host: str, allowed: tuple[str, ...], li
     assert len(serving_module.warnings(host, allowed)) == lines
 
 
-def test_a_token_that_no_address_can_hold() -> None:
-    with pytest.raises(FieldmarkError, match="FIELDMARK_TOKEN"):
-        serving_module.check_token("two words; ünd more")
-    assert serving_module.check_token("Plain-1_2.3~") == "Plain-1_2.3~"
+def test_a_token_that_no_address_can_hold_or_that_can_be_guessed() -> None:
+    for token in ("two words; ünd still more", "fifteen-letters"):
+        with pytest.raises(FieldmarkError, match="FIELDMARK_TOKEN"):
+            serving_module.check_token(token)
+    assert serving_module.check_token("Plain-1_2.3~.456") == "Plain-1_2.3~.456"
 
 
 def test_hosts_that_are_answered() -> None:
@@ -152,20 +153,20 @@ def test_sigterm_under_load(trained: Path, image: bytes, turn: int) -> None:
 SHORT = """
 import sys; from pathlib import Path; from fieldmark.serving import serve
 serve.DRAIN_SECONDS = float(sys.argv[2])
-serve.serve(Path(sys.argv[1]), port=0, token="a-token", on_ready=lambda address: print(address, flush=True))
+serve.serve(Path(sys.argv[1]), port=0, token=sys.argv[3], on_ready=lambda address: print(address, flush=True))
 """
 
 
 @pytest.mark.parametrize(("drain", "signals"), [("0.2", [signal.SIGTERM]), ("60", [signal.SIGINT, signal.SIGINT])])
 def test_an_upload_that_never_ends_is_refused_at_the_end(trained: Path, drain: str, signals: list[int]) -> None:
     """Neither a traceback nor an answer that the document does not have; the second Ctrl-C does not wait."""
-    command = [sys.executable, "-c", SHORT, str(trained), drain]
+    command = [sys.executable, "-c", SHORT, str(trained), drain, TOKEN]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     port = int(process.stdout.readline().rpartition(":")[2].partition("/")[0])
     head = f"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 9\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-        client.sendall(head.encode() + b"Authorization: Bearer a-token\r\n\r\nhalf")
+        client.sendall(f"{head}Authorization: Bearer {TOKEN}\r\n\r\nhalf".encode())
         time.sleep(0.2)
         for number in signals:
             process.send_signal(number)

@@ -153,6 +153,7 @@ class _Body:
         self._announced = int(headers.get(b"content-length", b"0"))  # the server has seen that it is a number
         self.complete = not self._announced and b"transfer-encoding" not in headers
         self.refusal: Refusal | None = None
+        self.left = False  # whether the client has gone
 
     def announced_too_large(self) -> Refusal | None:
         """Refuse before the first byte where the client says itself that it sends too many."""
@@ -169,6 +170,8 @@ class _Body:
             if self._count > self._limit:
                 self.refusal = self._too_large()
                 raise self.refusal
+        else:
+            self.left = True
         return message
 
     def _too_large(self) -> Refusal:
@@ -181,7 +184,7 @@ class _Body:
 
 
 class _Answer:
-    """What goes back, with the security headers. Nothing of the application's once the body was refused."""
+    """What goes back, with the security headers. Nothing of the application's once the body was refused or cut off."""
 
     def __init__(self, send: Send, body: _Body, policy: str) -> None:
         self._send = send
@@ -190,8 +193,8 @@ class _Answer:
         self.started = False
 
     async def send(self, message: Message) -> None:
-        if self._body.refusal is not None and not self.started:
-            return  # the application's words about it; the guard's own follow
+        if not self.started and (self._body.refusal is not None or self._body.left):
+            return  # the application's words about it: the guard's own follow, or nobody reads them
         await self._send_with_headers(message)
 
     async def refuse(self, scope: Scope, refusal: Refusal) -> None:

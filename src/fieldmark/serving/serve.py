@@ -29,6 +29,7 @@ REFUSE_SECONDS = 1.5  # for those that are not done by then, to be told so
 ACCEPT_SECONDS = 0.05  # for connections that the system has taken for us
 GRACE_SECONDS = 0.5  # for requests that were sent before their clients could know of the end
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LEAST_TOKEN = 16  # characters
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and where this machine reaches it
 
 
@@ -169,11 +170,14 @@ def reached_at(host: str) -> str:
 def check_token(token: str) -> str:
     """A token of one's own, if it can stand in an address, a header and a cookie. Raises FieldmarkError."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", token):
-        raise FieldmarkError(
-            "FIELDMARK_TOKEN holds characters that an address cannot hold",
-            hint="use letters, digits and ._~- only, at least 32 of them",
-        )
-    return token
+        reason = "holds characters that an address cannot hold"
+    elif len(token) < LEAST_TOKEN:
+        reason = f"has {len(token)} characters: it could be guessed; expected at least {LEAST_TOKEN}"
+    else:
+        return token
+    raise FieldmarkError(
+        f"FIELDMARK_TOKEN {reason}", hint="use letters, digits and ._~- only, chosen by chance, better 32 of them"
+    )
 
 
 def warnings(host: str, allowed: Sequence[str]) -> list[str]:
