@@ -68,7 +68,7 @@ function spoken(item) {
 }
 
 function measured({ accuracy, interval, n, split }) {
-  if (accuracy === null) return "";
+  if (typeof accuracy !== "number") return "";
   const around = interval ? ` (95 % interval ${percent(interval[0])} to ${percent(interval[1])})` : "";
   return `Right on ${percent(accuracy)} of ${count(n, `${split} image`)}${around}. `;
 }

@@ -36,8 +36,8 @@ export function percent(share) {
 // As short as a card needs it; the table and the downloads have all digits.
 export function roughly(share) {
   const shown = (100 * share).toFixed(1);
-  if (share > 0 && shown === "0.0") return "< 0.1\u00a0%";
-  return share < 1 && shown === "100.0" ? "> 99.9\u00a0%" : percent(share);
+  if (share > 0 && shown === "0.0") return "<\u00a00.1\u00a0%";
+  return share < 1 && shown === "100.0" ? ">\u00a099.9\u00a0%" : percent(share);
 }
 
 export const count = (number, noun, nouns = `${noun}s`) =>
