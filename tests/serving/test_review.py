@@ -31,7 +31,7 @@ ATTACK = "<img src=x onerror=alert(1)>\u202e\"'& =1+1 😀"
 
 def opened(run: Path, classifier=None) -> Review:
     found = Review(classifier, Run(run))
-    change(run / "audit.json", checks=[{}])  # they were run before: no search
+    change(run / "audit.json", checks=[{"name": "wrong_labels", "status": "done"}])  # they were run before: no search
     return found
 
 
@@ -75,7 +75,6 @@ def test_the_search_runs_beside_and_its_finds_join_the_queue(trained: Path, monk
     )
     monkeypatch.setattr(module, "suspected_items", lambda gallery: found)
     review = Review(load(trained), Run(trained))
-    assert "x" not in [item["path"] for item in Review(load(trained), None).page()["items"]]
     review.page()  # starts the search
     review._search.join()
     page = review.page()

@@ -149,7 +149,9 @@ def read_source(contents: Contents) -> Source:
         command=retrain_command(contents.recipe, contents.root, validation) if contents.root else None,
         sizes=contents.sizes,
         items=ordered(items),
-        labels_checked=bool(contents.audit.get("checks")),
+        labels_checked=any(
+            check["name"] == "wrong_labels" and check["status"] == "done" for check in contents.audit.get("checks", [])
+        ),
         other_table={row["path"]: row["to"] for row in contents.run.get("corrections", [])} if with_table else {},
     )
 
