@@ -38,7 +38,7 @@ CLIENTS = 8
 CONNECTIONS = 200
 TIMES = 5  # capacity
 EACH = 2  # images in an upload of the overload, so that the connections hold more than the queue takes
-TOKEN = "benchmark"
+TOKEN = "a-token-for-benchmarks"
 
 
 @contextlib.contextmanager

@@ -225,6 +225,13 @@ def test_a_body_without_an_image(
     assert caplog.records == []  # a client could fill the log
 
 
+def test_two_lengths_of_one_body_are_refused_and_nothing_behind_it_is_read(server: Server) -> None:
+    head = request(server.port, Content_Type="image/png", Transfer_Encoding="chunked", Content_Length="9")
+    answer = ask(server.port, head + chunked(b"x") + request(server.port, "/healthz", method="GET"))
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert answer.headers["connection"] == "close"
+
+
 def test_an_empty_file_is_an_upload_of_no_bytes(server: Server) -> None:
     answer = ask(server.port, request(server.port, body=form(part(b"")), Content_Type=FORM))
     assert answer.body == b'{"uploads":[["a.png",0]]}'

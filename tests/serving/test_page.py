@@ -204,6 +204,11 @@ def test_a_card_shows_what_was_looked_at_each_layer_and_the_most_similar(visited
     until(visited.page, "document.querySelector('.overlay').naturalWidth > 100")
     expect(card.locator(".panel-looked .sentence")).to_contain_text("%")
     assert looked.get_attribute("aria-pressed") == "true"
+    adding = card.locator(".overlay").get_attribute("src")
+    card.get_by_label("What covering changes").check()
+    expect(card.locator(".panel-looked .sentence")).to_contain_text("covering")
+    expect(card.locator(".overlay")).to_have_count(1)
+    assert card.locator(".overlay").get_attribute("src") != adding
     looked.click()
     expect(card.locator(".overlay")).to_have_count(0)
     card.get_by_role("button", name="Layers").click()
@@ -214,6 +219,19 @@ def test_a_card_shows_what_was_looked_at_each_layer_and_the_most_similar(visited
     # A network without a feature vector has none; then the page says so.
     expect(card.locator(".panel-similar .note")).not_to_have_class("note working")
     assert len(card.locator(".panel-similar .note").inner_text()) > 20
+
+
+def test_where_nothing_adds_up_covering_is_shown(visited: Visit, served: Served) -> None:
+    def without(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "activation": None, "problem": "no activation map"})
+
+    visited.page.route("**/api/explain?parts=activation", without)
+    drop_three(visited, served)
+    card = visited.page.locator(".card").first
+    card.get_by_role("button", name="Looked at").click()
+    expect(card.locator(".overlay")).to_be_visible()
+    expect(card.get_by_label("What covering changes")).to_be_checked()
 
 
 def test_the_table_is_downloaded_as_predict_writes_it(visited: Visit, served: Served) -> None:

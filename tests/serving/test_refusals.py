@@ -49,4 +49,5 @@ def test_a_page_for_people_shows_no_text_as_markup() -> None:
     assert page.media_type == "text/html"
     assert b"<script" not in page.body
     assert b"<img" not in page.body
+    assert b"<p>No such page.</p>" in response(Refusal(404, "not_found", "no such page"), browser).body
     assert response(refusal).media_type == response(refusal, browser | {"headers": []}).media_type == "application/json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ def test_the_model_of_a_run(client: TestClient, trained: Path) -> None:
     assert model["positive"] == "sad"
     assert model["image_size"] == [24, 24]
     assert model["formats"] == list(FORMATS)
-    assert 0 <= model["accuracy"] <= 1
+    validation = json.loads((trained / "metrics.json").read_bytes())["validation"]
+    assert (model["accuracy"], model["interval"]) == (validation["accuracy"], validation["accuracy_interval"])
+    assert (model["n"], model["split"]) == (validation["n"], "validation")
     assert (model["name"], model["run"], model["report"], model["review"]) == (trained.name, True, True, True)
     assert model["limits"]["files"] == Limits().files
 

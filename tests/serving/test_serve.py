@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fieldmark.classifier import load
-from fieldmark.errors import FieldmarkError
+from fieldmark.errors import FieldmarkError, OutputError
 from fieldmark.serving import serve as serving_module
 
 from .conftest import TOKEN, Server, serving
@@ -59,6 +59,16 @@ def test_a_port_that_is_taken(server: Server, trained: Path) -> None:
     )
 
 
+def test_a_host_that_nobody_knows() -> None:
+    with (
+        pytest.raises(OutputError, match=r"no\.such\.host\.invalid") as caught,
+        serving_module.listening("no.such.host.invalid", 0),
+    ):
+        pass
+    assert "Unknown error" not in str(caught.value)
+    assert "while" not in str(caught.value)
+
+
 def test_no_classifier_there(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fieldmark", "serve", str(tmp_path), "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -74,10 +84,11 @@ def test_warnings_of_a_server_for_others(host: str, allowed: tuple[str, ...], li
     assert len(serving_module.warnings(host, allowed)) == lines
 
 
-def test_a_token_that_no_address_can_hold() -> None:
-    with pytest.raises(FieldmarkError, match="FIELDMARK_TOKEN"):
-        serving_module.check_token("two words; ünd more")
-    assert serving_module.check_token("Plain-1_2.3~") == "Plain-1_2.3~"
+def test_a_token_that_no_address_can_hold_or_that_can_be_guessed() -> None:
+    for token in ("two words; ünd still more", "fifteen-letters"):
+        with pytest.raises(FieldmarkError, match="FIELDMARK_TOKEN"):
+            serving_module.check_token(token)
+    assert serving_module.check_token("Plain-1_2.3~.456") == "Plain-1_2.3~.456"
 
 
 def test_hosts_that_are_answered() -> None:
@@ -137,6 +148,34 @@ def test_sigterm_under_load(trained: Path, image: bytes, turn: int) -> None:
     assert server.errors == []
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port), timeout=1)
+
+
+SHORT = """
+import sys; from pathlib import Path; from fieldmark.serving import serve
+serve.DRAIN_SECONDS = float(sys.argv[2])
+serve.serve(Path(sys.argv[1]), port=0, token=sys.argv[3], on_ready=lambda address: print(address, flush=True))
+"""
+
+
+@pytest.mark.parametrize(("drain", "signals"), [("0.2", [signal.SIGTERM]), ("60", [signal.SIGINT, signal.SIGINT])])
+def test_an_upload_that_never_ends_is_refused_at_the_end(trained: Path, drain: str, signals: list[int]) -> None:
+    """Neither a traceback nor an answer that the document does not have; the second Ctrl-C does not wait."""
+    command = [sys.executable, "-c", SHORT, str(trained), drain, TOKEN]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    port = int(process.stdout.readline().rpartition(":")[2].partition("/")[0])
+    head = f"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 9\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(f"{head}Authorization: Bearer {TOKEN}\r\n\r\nhalf".encode())
+        time.sleep(0.2)
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.2)
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    _, errors = process.communicate(timeout=10)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "stopping"
+    assert (process.returncode, errors) == (0, "")
 
 
 def test_a_server_that_was_killed_leaves_no_workers(trained: Path, image: bytes) -> None:

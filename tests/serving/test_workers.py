@@ -19,6 +19,8 @@ from PIL import Image
 from fieldmark.errors import ImageError
 from fieldmark.images import formats
 from fieldmark.preprocessing import Preprocessing
+from fieldmark.serving import worker as protocol
+from fieldmark.serving import workers
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.workers import DecodePool
@@ -62,6 +64,28 @@ def test_a_problem_of_a_file_is_told() -> None:
         assert caught.value.code == "empty_file"
 
     with_pool(test)
+
+
+def test_a_worker_that_talks_nonsense_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nonsense(*arguments: object) -> tuple[bytes, bytearray]:
+        return protocol.PROBLEM, bytearray(b"{}")
+
+    async def test(pool: DecodePool) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(workers.Worker, "ask", nonsense)
+            with pytest.raises(Refusal) as caught:
+                await pool.decode(JPEG)
+        assert caught.value.code == "worker_lost"
+        assert (await pool.decode(JPEG)).shape == PREPROCESSING.shape
+        assert pool.started == 2
+
+    with_pool(test, workers=1)
+
+
+@pytest.mark.parametrize("reply", [b"", b"[]", b"\xff", b'{"code": [], "detail": "x"}', b'{"code": "corrupt"}'])
+def test_a_problem_that_is_none(reply: bytes) -> None:
+    with pytest.raises(ValueError, match=r"told no problem|Expecting value|decode"):
+        workers._problem(bytearray(reply))
 
 
 def test_the_limit_of_pixels() -> None:

@@ -102,6 +102,13 @@ class Connection(H11Protocol):
         super().resume_writing()
         self._end_deadline("write")
 
+    def stop(self) -> None:
+        """End, since the server does: a request that has no answer yet is refused, a half-taken answer is cut off."""
+        if self.cycle is not None and self.cycle.response_started:
+            self._socket.abort()
+        else:
+            self._refuse(Refusal(503, "stopping", "the server is shutting down", headers={"Retry-After": "1"}))
+
     # What uvicorn calls
 
     def handle_events(self) -> None:

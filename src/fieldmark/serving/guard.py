@@ -97,6 +97,7 @@ def judge(scope: Scope, access: Access, limits: Limits) -> Refusal | None:
     headers = scope["headers"]
     return (
         _check_target(scope, limits)
+        or _check_framing(headers)
         or checks.check_host(access, headers)
         or checks.check_site(scope["method"], headers)
         or _check_token(scope, access)
@@ -114,6 +115,13 @@ def _check_target(scope: Scope, limits: Limits) -> Refusal | None:
     path = scope["path"]
     if "\\" in path or any(part in (".", "..") for part in path.split("/")) or not path.isprintable():
         return Refusal(404, "not_found", "no such page, image or file")
+    return None
+
+
+def _check_framing(headers: list[tuple[bytes, bytes]]) -> Refusal | None:
+    """A body with two lengths could end elsewhere for the proxy in front than here (RFC 9112, 6.1)."""
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
+        return Refusal(400, "bad_request", "Content-Length and Transfer-Encoding exclude each other")
     return None
 
 
@@ -145,6 +153,7 @@ class _Body:
         self._announced = int(headers.get(b"content-length", b"0"))  # the server has seen that it is a number
         self.complete = not self._announced and b"transfer-encoding" not in headers
         self.refusal: Refusal | None = None
+        self.left = False  # whether the client has gone
 
     def announced_too_large(self) -> Refusal | None:
         """Refuse before the first byte where the client says itself that it sends too many."""
@@ -161,6 +170,8 @@ class _Body:
             if self._count > self._limit:
                 self.refusal = self._too_large()
                 raise self.refusal
+        else:
+            self.left = True
         return message
 
     def _too_large(self) -> Refusal:
@@ -173,7 +184,7 @@ class _Body:
 
 
 class _Answer:
-    """What goes back, with the security headers. Nothing of the application's once the body was refused."""
+    """What goes back, with the security headers. Nothing of the application's once the body was refused or cut off."""
 
     def __init__(self, send: Send, body: _Body, policy: str) -> None:
         self._send = send
@@ -182,8 +193,8 @@ class _Answer:
         self.started = False
 
     async def send(self, message: Message) -> None:
-        if self._body.refusal is not None and not self.started:
-            return  # the application's words about it; the guard's own follow
+        if not self.started and (self._body.refusal is not None or self._body.left):
+            return  # the application's words about it: the guard's own follow, or nobody reads them
         await self._send_with_headers(message)
 
     async def refuse(self, scope: Scope, refusal: Refusal) -> None:

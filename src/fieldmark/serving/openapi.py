@@ -38,6 +38,7 @@ ALWAYS = (
     "headers_too_large",
     "internal_error",
     "too_many_connections",
+    "stopping",
 )
 UPLOAD = (
     "bad_form",
@@ -187,7 +188,10 @@ SCHEMAS: dict[str, Schema] = {
         positive=_maybe(_text(), "Of two classes the second."),
         image_size=_list({"type": "integer"}, "Width and height, in pixels, to which images are resized."),
         formats=_list(_text()),
-        accuracy=_maybe(_share(""), "On the run's validation images."),
+        accuracy=_maybe(_share(""), "On images that the run did not learn from."),
+        interval=_maybe(_list(_share("")), "Where the accuracy lies with 95 % confidence."),
+        n={"type": "integer", "description": "How many images the accuracy was measured on."},
+        split=_maybe(_text(enum=["validation", "test"]), "Which images these are."),
         run={"type": "boolean", "description": "Whether a run is served, not its model.onnx alone."},
         report={"type": "boolean"},
         review={"type": "boolean"},
@@ -209,8 +213,11 @@ SCHEMAS: dict[str, Schema] = {
         "The items, and how to train again afterwards.",
         items=_list(_ref("ReviewItem")),
         classes=_list(_text()),
-        command=_text("Trains with the corrections."),
-        table=_text("Where the corrections are written."),
+        command=_maybe(_text(), "Trains with the corrections; null for a network of one's own."),
+        table=_maybe(_text(), "Where the corrections are written."),
+        more={"type": "integer", "description": "Items that were left off."},
+        pending={"type": "boolean", "description": "Suspected labels are still searched for; ask again."},
+        problem=_maybe(_text(), "Why nothing can be corrected."),
     ),
     "Correction": _object(
         "A class, remove, or null for none.",

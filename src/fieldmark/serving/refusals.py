@@ -90,9 +90,13 @@ class Refusal(Exception):
 def response(refusal: Refusal, scope: Scope | None = None) -> Response:
     """The answer that carries a refusal: JSON, or a page for a browser that asks for one."""
     if scope is not None and wants_page(scope):
-        page = _PAGE.format(detail=html.escape(refusal.detail), hint=html.escape(refusal.hint))
+        page = _PAGE.format(detail=_sentence(refusal.detail), hint=_sentence(refusal.hint))
         return HTMLResponse(page, status_code=refusal.status, headers=refusal.headers)
     return JSONResponse(refusal.to_json(), status_code=refusal.status, headers=refusal.headers)
+
+
+def _sentence(text: str) -> str:
+    return html.escape(f"{text[:1].upper()}{text[1:]}{'.' if text else ''}")
 
 
 def wants_page(scope: Scope) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import prometheus_client
@@ -53,18 +54,31 @@ def routes(service: Service) -> list[Route]:
     ]
 
 
+def measured(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {"accuracy", "interval", "n", "split"}: how good a run is on what it did not learn from.
+
+    >>> measured({"validation": {"n": 8, "accuracy": 0.75, "accuracy_interval": [0.4, 0.93]}})
+    {'accuracy': 0.75, 'interval': [0.4, 0.93], 'n': 8, 'split': 'validation'}
+    """
+    for split in ("test", "validation"):
+        numbers = metrics.get(split, {})
+        if numbers.get("n"):
+            found = {"accuracy": numbers["accuracy"], "interval": numbers.get("accuracy_interval")}
+            return {**found, "n": numbers["n"], "split": split}
+    return {"accuracy": None, "interval": None, "n": 0, "split": None}
+
+
 def describe_model(service: Service) -> dict[str, Any]:
     """The content of /api/model."""
     classifier, run = service.classifier, service.run
     preprocessing = classifier.preprocessing
-    validation = run.metrics.get("validation") if run else None
     return {
         "name": run.folder.resolve().name if run else classifier.path.stem,
         "classes": list(classifier.classes),
         "positive": classifier.metadata["positive_class"],
         "image_size": [preprocessing.width, preprocessing.height],
         "formats": list(FORMATS),
-        "accuracy": validation["accuracy"] if validation else None,
+        **measured(run.metrics if run else {}),
         "run": run is not None,
         "report": run is not None and (run.folder / "report.html").is_file(),
         "review": run is not None,

@@ -17,17 +17,19 @@ import uvicorn
 from fieldmark.errors import FieldmarkError, OutputError
 from fieldmark.serving.access import Access, loopback_hosts, new_token
 from fieldmark.serving.app import build_app
-from fieldmark.serving.connections import allow_open_files, protocol
+from fieldmark.serving.connections import Connection, allow_open_files, protocol
 from fieldmark.serving.guard import Guard
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.metrics import Measured
 from fieldmark.serving.service import build_service
 
 BACKLOG = 2048  # connections that the system holds before the server takes them
-DRAIN_SECONDS = 8  # for requests under way when the server is told to end
+DRAIN_SECONDS = 7  # for requests under way when the server is told to end
+REFUSE_SECONDS = 1.5  # for those that are not done by then, to be told so
 ACCEPT_SECONDS = 0.05  # for connections that the system has taken for us
 GRACE_SECONDS = 0.5  # for requests that were sent before their clients could know of the end
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LEAST_TOKEN = 16  # characters
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and where this machine reaches it
 
 
@@ -70,7 +72,7 @@ def serve(
                 server_header=False,
                 proxy_headers=False,
                 backlog=BACKLOG,
-                timeout_graceful_shutdown=DRAIN_SECONDS,
+                timeout_graceful_shutdown=DRAIN_SECONDS + REFUSE_SECONDS,  # type: ignore[arg-type]  # any number
             ),
             lambda: on_ready(f"http://{_in_url(reached_at(host))}:{port}/?token={token}"),
         )
@@ -100,7 +102,19 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(GRACE_SECONDS):
                 while self.server_state.connections:
                     await asyncio.sleep(0.01)
+        # uvicorn would cancel them, log each with its traceback, and answer with a 500 of its own
+        refusing = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._refuse_the_rest)
         await super().shutdown(sockets)
+        refusing.cancel()
+        if self.force_exit:  # uvicorn leaves everything as it is
+            self._refuse_the_rest()
+            await asyncio.sleep(ACCEPT_SECONDS)
+            await self.lifespan.shutdown()
+
+    def _refuse_the_rest(self) -> None:
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.stop()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -133,7 +147,9 @@ def _cannot_listen(host: str, port: int, error: Exception) -> OutputError:
         errno.EADDRNOTAVAIL: "no network card of this machine has that address; 127.0.0.1 is this machine alone",
     }
     hint = hints.get(number, "give --host an address of this machine, such as 127.0.0.1")
-    return OutputError(f"cannot listen on {host}:{port}: {os.strerror(number) if number else error}", hint=hint)
+    # The numbers of a name that nobody knows are below 0, and not the system's; Python adds where it was used
+    reason = os.strerror(number) if number > 0 else str(getattr(error, "strerror", error)).partition(" (while")[0]
+    return OutputError(f"cannot listen on {host}:{port}: {reason}", hint=hint)
 
 
 def hosts(host: str, port: int, allowed: Sequence[str]) -> tuple[str, ...]:
@@ -154,11 +170,14 @@ def reached_at(host: str) -> str:
 def check_token(token: str) -> str:
     """A token of one's own, if it can stand in an address, a header and a cookie. Raises FieldmarkError."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", token):
-        raise FieldmarkError(
-            "FIELDMARK_TOKEN holds characters that an address cannot hold",
-            hint="use letters, digits and ._~- only, at least 32 of them",
-        )
-    return token
+        reason = "holds characters that an address cannot hold"
+    elif len(token) < LEAST_TOKEN:
+        reason = f"has {len(token)} characters: it could be guessed; expected at least {LEAST_TOKEN}"
+    else:
+        return token
+    raise FieldmarkError(
+        f"FIELDMARK_TOKEN {reason}", hint="use letters, digits and ._~- only, chosen by chance, better 32 of them"
+    )
 
 
 def warnings(host: str, allowed: Sequence[str]) -> list[str]:

@@ -74,7 +74,9 @@ async def timely(request: Request, work: Coroutine[Any, Any, Result], seconds: f
             return task.result()
         if leaving.done():
             raise ClientDisconnect
-        raise Refusal(504, "deadline", f"no answer within {seconds:g} seconds", hint="send fewer images a request")
+        raise Refusal(
+            504, "deadline", f"no answer within {seconds:g} seconds", hint="send fewer images, or ask for fewer parts"
+        )
     finally:
         task.cancel()
         leaving.cancel()

@@ -93,6 +93,7 @@ class DecodePool:
         try:
             async with asyncio.timeout(seconds):
                 kind, reply = await worker.ask(content, preprocessing)
+                problem = _problem(reply) if kind == protocol.PROBLEM else None
         except TimeoutError:
             self._alive.discard(worker)
             worker.kill()
@@ -104,8 +105,8 @@ class DecodePool:
                 503, "worker_lost", "the process that decoded this image was lost", hint="send the request again"
             ) from error
         self._idle.put_nowait(worker)
-        if kind == protocol.PROBLEM:
-            raise _problem(reply)
+        if problem is not None:
+            raise problem
         return np.frombuffer(reply, np.uint8).reshape(preprocessing.shape)
 
     async def _keep_one(self) -> None:
@@ -205,6 +206,8 @@ def _wanted(preprocessing: Preprocessing) -> bytes:
 
 
 def _problem(reply: bytearray) -> ImageError:
+    """What a worker says of a file. Raises ValueError where it is no such thing: see `Worker._receive`."""
     found = json.loads(reply)
-    code = found["code"] if found["code"] in PROBLEMS else "corrupt"
-    return ImageError(code, str(found["detail"]))
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in ("code", "detail")):
+        raise ValueError("a worker told no problem")
+    return ImageError(found["code"] if found["code"] in PROBLEMS else "corrupt", found["detail"])

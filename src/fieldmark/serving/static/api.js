@@ -1,10 +1,12 @@
 // Requests to the server that this page came from, and what can go wrong with one, in words.
+import { sentence } from "./text.js";
 
 // The server answered, with a status that is no success.
 export class Refused extends Error {
   constructor(status, body, retryAfter) {
     const error = body?.error ?? {};
-    super([error.detail ?? `the server answered with status ${status}`, error.hint].filter(Boolean).join(". "));
+    const detail = error.detail ?? `the server answered with status ${status}`;
+    super(error.hint ? `${detail}. ${sentence(error.hint).slice(0, -1)}` : detail);
     Object.assign(this, { status, code: error.code ?? `status_${status}`, retryAfter, body });
   }
 }

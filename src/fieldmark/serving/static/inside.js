@@ -2,10 +2,14 @@
 import { ask, patiently } from "./api.js";
 import { explainError } from "./connection.js";
 import { element, nameOf } from "./dom.js";
-import { percent, sentence, visible } from "./text.js";
+import { roughly, sentence, visible } from "./text.js";
 
 const KEPT = 24; // images whose pictures are kept; each takes about a megabyte
-const PARTS = { looked: "activation,occlusion", layers: "layers", similar: "similar" };
+const PARTS = { adding: "activation", covering: "occlusion", layers: "layers", similar: "similar" };
+const WAYS = [
+  ["adding", "What adds up", "each place's part in the answer"],
+  ["covering", "What covering changes", "the answer while a grey patch covers the place"],
+];
 const kept = [];
 let last = Promise.resolve(); // one at a time: each asks the network up to 82 times
 
@@ -32,46 +36,51 @@ async function fill(place, item, name, isWanted, show) {
   place.replaceChildren(element("p", { class: "note working" }, "Looking …"));
   try {
     const answer = await explained(item, name);
-    if (isWanted()) place.replaceChildren(...show(answer));
+    if (!isWanted()) return;
+    place.removeAttribute("aria-busy");
+    place.replaceChildren(...show(answer));
   } catch (error) {
     item.explained[name] = undefined;
-    if (isWanted()) place.replaceChildren(note(`Not to be had: ${explainError(error)}`));
+    if (!isWanted()) return;
+    place.removeAttribute("aria-busy");
+    place.replaceChildren(note(sentence(`Not to be had: ${explainError(error)}`)));
   }
-  place.removeAttribute("aria-busy");
 }
 
-// The overlay lies in the card's frame, its words below.
+// The overlay lies in the card's frame, its words below. Covering takes seconds on a slow machine: it is asked for when
+// it is chosen, or where nothing adds up.
 export function showLooked(item, frame, place, isWanted) {
-  return fill(place, item, "looked", isWanted, (answer) => {
-    const ways = [
-      ["activation", "What adds up", "each place's part in the answer"],
-      ["occlusion", "What covering changes", "the answer while a grey patch covers the place"],
-    ].filter(([part]) => answer[part]);
-    if (!ways.length) return [note(sentence(answer.problem ?? "no picture of it can be made for this network"))];
-    const overlay = picture(answer[ways[0][0]], "", { class: "overlay" });
-    const choose = (part, meaning) => {
-      overlay.src = answer[part];
-      overlay.alt = `What speaks for ${visible(answer.label)} and against it: ${meaning}`;
-    };
-    choose(ways[0][0], ways[0][2]);
-    frame.append(overlay);
-    return [
-      lookedWays(item, ways, choose),
-      key(answer.label),
-      answer.sentence ? element("p", { class: "sentence" }, visible(sentence(answer.sentence))) : null,
-    ].filter(Boolean);
-  });
+  const words = element("div", { class: "panel" });
+  const inputs = {};
+  let chosen = null;
+  const choose = (name) => {
+    chosen = name;
+    inputs[name].checked = true;
+    const isStill = () => isWanted() && chosen === name;
+    fill(words, item, name, isStill, (answer) => {
+      if (answer[PARTS[name]]) return overlaid(answer, name, frame);
+      if (name === "adding") choose("covering");
+      return [note(sentence(answer.problem ?? "no picture of it can be made for this network"))];
+    });
+  };
+  const group = element("div", { class: "ways", role: "radiogroup", "aria-label": "How it is asked" });
+  for (const [name, text] of WAYS) {
+    inputs[name] = element("input", { type: "radio", name: `way-${item.id}`, onchange: () => choose(name) });
+    group.append(element("label", {}, inputs[name], text));
+  }
+  place.replaceChildren(group, words);
+  choose("adding");
 }
 
-function lookedWays(item, ways, choose) {
-  if (ways.length < 2) return null;
-  const group = element("div", { class: "ways", role: "radiogroup", "aria-label": "How it is asked" });
-  for (const [part, text, meaning] of ways) {
-    const input = element("input", { type: "radio", name: `way-${item.id}`, onchange: () => choose(part, meaning) });
-    input.checked = part === ways[0][0];
-    group.append(element("label", {}, input, text));
-  }
-  return group;
+function overlaid(answer, name, frame) {
+  const meaning = WAYS.find(([each]) => each === name)[2];
+  const alt = `What speaks for ${visible(answer.label)} and against it: ${meaning}`;
+  frame.querySelector(".overlay")?.remove();
+  frame.append(picture(answer[PARTS[name]], alt, { class: "overlay" }));
+  return [
+    key(answer.label),
+    answer.sentence ? element("p", { class: "sentence" }, visible(sentence(answer.sentence))) : null,
+  ].filter(Boolean);
 }
 
 const key = (label) =>
@@ -154,7 +163,7 @@ export function showSimilar(item, place, isWanted) {
           "li",
           {},
           element("div", { class: "frame" }, image),
-          element("p", {}, nameOf(label, 30), " ", element("span", { class: "soft" }, percent(similarity))),
+          element("p", {}, nameOf(label, 30), " ", element("span", { class: "soft" }, roughly(similarity))),
           element("p", { class: "path" }, nameOf(path, 40)),
         ),
       );

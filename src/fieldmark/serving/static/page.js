@@ -67,13 +67,15 @@ function spoken(item) {
   );
 }
 
+function measured({ accuracy, interval, n, split }) {
+  if (typeof accuracy !== "number") return "";
+  const around = interval ? ` (95 % interval ${percent(interval[0])} to ${percent(interval[1])})` : "";
+  return `Right on ${percent(accuracy)} of ${count(n, `${split} image`)}${around}. `;
+}
+
 function showModel(model) {
   setLimits(model.limits ?? {});
-  const right =
-    model.accuracy === null || model.accuracy === undefined
-      ? ""
-      : `Right on ${percent(model.accuracy)} of the images held back to test it. `;
-  byId("lead").textContent = `${right}Ask it about yours.`;
+  byId("lead").textContent = `${measured(model)}Ask it about yours.`;
   const formats = (model.formats ?? []).join(", ");
   const most = megabytes(model.limits?.file_bytes ?? 50e6);
   byId("formats").textContent = `${formats}; up to ${most} each. Images are answered in memory and kept nowhere.`;

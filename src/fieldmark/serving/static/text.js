@@ -36,8 +36,8 @@ export function percent(share) {
 // As short as a card needs it; the table and the downloads have all digits.
 export function roughly(share) {
   const shown = (100 * share).toFixed(1);
-  if (share > 0 && shown === "0.0") return "< 0.1\u00a0%";
-  return share < 1 && shown === "100.0" ? "> 99.9\u00a0%" : percent(share);
+  if (share > 0 && shown === "0.0") return "<\u00a00.1\u00a0%";
+  return share < 1 && shown === "100.0" ? ">\u00a099.9\u00a0%" : percent(share);
 }
 
 export const count = (number, noun, nouns = `${noun}s`) =>
@@ -51,9 +51,4 @@ export function sentence(text) {
   const trimmed = text.trim();
   const stop = /[.!?…]$/.test(trimmed) ? "" : ".";
   return `${trimmed.slice(0, 1).toUpperCase()}${trimmed.slice(1)}${stop}`;
-}
-
-// Names of classes as a sentence has them: "a, b and c".
-export function listed(names) {
-  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
