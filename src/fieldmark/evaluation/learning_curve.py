@@ -53,6 +53,9 @@ def learning_curve(points: Sequence[Point], groups: Sequence[str], *, images: in
     errors = (weights @ wrong + 0.5) / (weights.sum(axis=1, keepdims=True) + 1)
     gains, exponents = _gains(sizes, errors, images)
     gain, interval = float(gains[0]), np.quantile(gains[1:], [0.025, 0.975]).tolist()
+    if not wrong.any():
+        # Resamples of no mistake are no mistake: what is not known is how many there are beyond these groups.
+        interval = [0.0, (1 - rows[-1]["interval"][0]) * (1 - 2.0 ** -EXPONENTS[-1])]
     return {
         "points": rows,
         "exponent": float(exponents[0]),
