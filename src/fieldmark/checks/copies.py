@@ -126,13 +126,10 @@ def leaks(context: Context) -> tuple[list[Finding], str]:
     paths = context.dataset.paths
     copied = {frozenset((paths[copy.i], paths[copy.j])) for copy in context.copies or ()}
     alike = [frozenset((leak.other, leak.train)) in copied for leak in found]
-    findings = [
-        Finding(
-            f"{leak.other} {'looks like a copy of' if alike[place] else 'belongs with'} {leak.train}, which is trained on",
-            (leak.other, leak.train),
-        )
-        for place, leak in enumerate(found[:SHOWN])
-    ]
+    findings = []
+    for leak, copy in zip(found[:SHOWN], alike, strict=False):
+        how = "looks like a copy of" if copy else "belongs with"
+        findings.append(Finding(f"{leak.other} {how} {leak.train}, which is trained on", (leak.other, leak.train)))
     others = int(np.isin(context.dataset.splits, ("validation", "test")).sum())
     unknown = "" if context.copies is not None else " Near-duplicates were not searched."
     if not found:
