@@ -315,7 +315,7 @@ class TestMistakes:
 
     @pytest.mark.parametrize("network", ["course", "efficientnet-lite0"])
     def test_torch_is_not_installed(self, faces: Path, tmp_path: Path, network: str) -> None:
-        code = NO_TORCH + "from fieldmark.__main__ import _say, main; sys.exit(main())"
+        code = NO_TORCH + "from fieldmark.__main__ import main; sys.exit(main())"
         command = [
             sys.executable,
             "-c",

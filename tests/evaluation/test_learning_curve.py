@@ -53,6 +53,9 @@ def test_no_mistake_at_all_does_not_mean_none_ever():
     assert (low, high) == (0, pytest.approx((1 - few["points"][-1]["interval"][0]) / 2))
     assert high > 0.05
     assert "hardly worth" not in few["sentence"]
+    worse = learning_curve(points_of([0.05, 0.1], [10, 15], images=20), names(20, 1), images=20)
+    assert worse["gain_of_doubling"] == 0
+    assert "hardly worth" not in worse["sentence"]
     many = learning_curve(points_of([0, 0], [800, 1600]), names(2000), images=2000)
     assert "hardly worth" in many["sentence"]
 
