@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from fieldmark.__main__ import main
+from fieldmark.__main__ import _say, main
 from fieldmark.images.problems import PROBLEMS
 from tests.no_torch import NO_TORCH
 
@@ -42,6 +42,11 @@ def fieldmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         return Done(code, captured.out, captured.err)
 
     return run
+
+
+def test_an_error_shows_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _say("a\x1b[2J\u202eb: no class", "look", 2) == 2
+    assert capsys.readouterr().err == "error: a\\x1b[2J\\u202eb: no class\nhint: look\n"
 
 
 TRAIN = ("--network", "course", "--image-size", 24, "--channels", "8", "--epochs", 1, "--batch-size", 16)

@@ -223,6 +223,19 @@ def test_a_training_asks_what_an_audit_asks(trained: Path) -> None:
     assert "Can the class be told" in (trained / "report.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [
+        ("/opt/bin/fieldmark", "fieldmark train x"),
+        ("fieldmark.exe", "fieldmark train x"),
+        ("/opt/site-packages/fieldmark/__main__.py", "fieldmark train x"),
+        ("/home/me/train.py", None),
+    ],
+)
+def test_the_report_names_the_command_that_started_the_run(program: str, command: str | None) -> None:
+    assert pipeline._command([program, "train", "x"]) == command
+
+
 def test_a_training_on_the_backbone_doubts_labels(
     sequences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

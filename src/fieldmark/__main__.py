@@ -53,8 +53,18 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _say(message: str, hint: str, code: int) -> int:
-    sys.stderr.write(f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
+    sys.stderr.write(_visible(f"error: {message}\n" + (f"hint: {hint}\n" if hint else "")))
     return code
+
+
+def _visible(text: str) -> str:
+    """The text with control characters written out: names in it could move the cursor, or turn the line around."""
+    return "".join(
+        character
+        if character.isprintable() or character == "\n"
+        else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
+    )
 
 
 if __name__ == "__main__":

@@ -221,7 +221,8 @@ def split_audited(found: Audit, recipe: Recipe) -> Audit:
 def _checked(images: Images, found: Audit, recipe: Recipe, preprocessing: Preprocessing) -> Audit:
     """The audit with the answers of those checks that take about a second of a training of a thousand images.
 
-    Near-duplicates take several, and with a network from scratch so does what needs the backbone's embeddings.
+    Near-duplicates inside of a split take several; those between splits, which make numbers too good, are searched.
+    With a network from scratch what needs the backbone's embeddings takes several, too.
     """
     if len(found.dataset) > MOST_CHECKED:
         return found
@@ -327,7 +328,7 @@ def _write_run(
         run.folder / "run.json",
         {
             "fieldmark": metadata.version("fieldmark"),
-            "command": shlex.join(["fieldmark", *sys.argv[1:]]) if sys.argv[0].endswith("fieldmark") else None,
+            "command": _command(sys.argv),
             "root": str(found.dataset.root.absolute()),
             "network": recipe.network,
             "seed": recipe.seed,
@@ -343,6 +344,13 @@ def _write_run(
             "interrupted": learnt.interrupted,
         },
     )
+
+
+def _command(argv: list[str]) -> str | None:
+    """The command line, if it is one of Fieldmark's: `fieldmark ...`, fieldmark.exe, or `python -m fieldmark ...`."""
+    program = Path(argv[0])
+    ours = program.stem == "fieldmark" or (program.name == "__main__.py" and program.parent.name == "fieldmark")
+    return shlex.join(["fieldmark", *argv[1:]]) if ours else None
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from PIL import Image, ImageOps
 
 from fieldmark.checks.alignment import without_frame
 from fieldmark.checks.context import Context, Copy
-from fieldmark.checks.copies import _candidates, find_copies, sets_of
-from fieldmark.images.audit import audit_images
+from fieldmark.checks.copies import _candidates, _Compared, find_copies, leaks, sets_of
+from fieldmark.images.audit import Leak, audit_images
 from fieldmark.images.read import read
 from fieldmark.images.scan import scan
 from fieldmark.preprocessing import Preprocessing
@@ -94,8 +95,45 @@ def test_a_framed_copy_is_found_by_its_look(tmp_path: Path) -> None:
     assert found_pairs(tmp_path, pictures, np.eye(3)) == {("framed", "whole")}
 
 
+def test_across_splits_only_copies_of_training_images_are_found(tmp_path: Path) -> None:
+    for name, picture in {
+        "train/a/whole": scene(0),
+        "train/a/again": scene(0).crop((0, 0, 104, 104)),
+        "train/b/other": scene(1),
+        "validation/a/crop": scene(0).crop((22, 0, 112, 90)),
+        "validation/b/crops": scene(0).crop((20, 0, 112, 92)),
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        picture.save(tmp_path / f"{name}.png")
+    images = read(scan(tmp_path), Preprocessing(width=112, height=112))
+    found = audit_images(images)
+    context = Context(dataclasses.replace(images, dataset=found.dataset), found, np.ones((5, 4), np.float32))
+    paths = context.dataset.paths
+    everything = {frozenset((paths[copy.i], paths[copy.j])) for copy in find_copies(context)}
+    across = {frozenset((paths[copy.i], paths[copy.j])) for copy in find_copies(context, across_splits=True)}
+    assert across == {pair for pair in everything if len({path.split("/")[0] for path in pair}) == 2}
+    assert {"train/a/whole.png", "validation/a/crop.png"} in across
+    assert len(across) < len(everything)
+
+
+def test_a_leak_by_likeness_is_called_one(tmp_path: Path) -> None:
+    for name, number in (("train/a/x", 0), ("train/b/y", 1), ("validation/a/z", 0)):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        scene(number).crop((11 * len(name.split("/")[0]) % 20, 0, 112, 100)).save(tmp_path / f"{name}.png")
+    images = read(scan(tmp_path), Preprocessing(width=112, height=112))
+    found = audit_images(images)
+    leak = Leak("train/a/x.png", "validation/a/z.png", 0.1)
+    context = Context(images, dataclasses.replace(found, leaks=(leak,)), copies=(Copy(0, 2, 0.9, 0.9),))
+    (finding,), sentence = leaks(context)
+    assert finding.sentence.startswith("validation/a/z.png looks like a copy of train/a/x.png")
+    assert sentence.startswith("1 of 1 image outside of training look like copies of training images: where they are,")
+    (finding,), sentence = leaks(dataclasses.replace(context, copies=()))
+    assert "belongs with" in finding.sentence
+    assert "too good" in sentence
+
+
 def test_blank_pages_are_no_candidates() -> None:
     pages = np.full((4, 16, 16, 3), 250, np.uint8)
     pages[:, 3, 3] -= 1
-    pairs = _candidates(np.eye(4, dtype=np.float32), pages, np.arange(4), np.zeros(4, dtype=bool))
+    pairs = _candidates(np.eye(4, dtype=np.float32), pages, _Compared(np.arange(4), None), np.zeros(4, dtype=bool))
     assert len(pairs) == 0

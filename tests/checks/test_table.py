@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 
 from fieldmark import auditing
 from fieldmark.checks.context import Context, Copy
+from fieldmark.checks.labels import check_labels
 from fieldmark.checks.quality import defects
 from fieldmark.checks.table import CHECKS, run_checks
 from fieldmark.images.audit import Audit, audit_images
@@ -194,6 +195,20 @@ def test_the_same_image_in_two_classes_is_a_problem(scenes: Path) -> None:
     found = answers(checked(scenes, embed=False))["exact_duplicates"]["findings"]
     assert [finding["weight"] for finding in found] == ["problem", "note"]
     assert "in the classes a and b" in found[0]["sentence"]
+
+
+def test_classes_that_cannot_be_told_apart_accuse_no_label(scenes: Path) -> None:
+    images = read(scan(scenes), SMALL)
+    found = audit_images(images)
+    noise = np.random.default_rng(0).normal(size=(16, 40)).astype(np.float32)
+    _, sentence, table = check_labels(Context(images, found, noise))
+    assert len(table) > 6
+    assert "cannot tell these classes apart, and says little of the labels" in sentence
+    apart = noise + 20.0 * (images.dataset.labels[:, None] == 0)
+    apart[0] = apart[-1]
+    _, sentence, table = check_labels(Context(images, found, apart.astype(np.float32)))
+    assert len(table) == 1
+    assert "look at the first ones" in sentence
 
 
 def test_near_duplicates_belong_to_one_group(scenes: Path) -> None:

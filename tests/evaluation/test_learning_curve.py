@@ -47,6 +47,19 @@ def test_no_mistakes_leave_little_to_gain():
     assert "hardly worth" in curve["sentence"]
 
 
+def test_no_mistake_at_all_does_not_mean_none_ever():
+    few = learning_curve(points_of([0, 0], [10, 20], images=24), names(24, 1), images=24)
+    low, high = few["gain_interval"]
+    assert (low, high) == (0, pytest.approx((1 - few["points"][-1]["interval"][0]) / 2))
+    assert high > 0.05
+    assert "hardly worth" not in few["sentence"]
+    worse = learning_curve(points_of([0.05, 0.1], [10, 15], images=20), names(20, 1), images=20)
+    assert worse["gain_of_doubling"] == 0
+    assert "hardly worth" not in worse["sentence"]
+    many = learning_curve(points_of([0, 0], [800, 1600]), names(2000), images=2000)
+    assert "hardly worth" in many["sentence"]
+
+
 def test_more_images_that_make_it_worse_promise_nothing():
     curve = learning_curve(points_of([0.1, 0.12, 0.15, 0.2], [100, 200, 400, 800]), names(2000), images=1000)
     assert curve["gain_of_doubling"] == 0

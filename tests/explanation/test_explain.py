@@ -13,6 +13,7 @@ import fieldmark
 from fieldmark.errors import OutputError, RecipeError
 from fieldmark.explanation import pictures
 from fieldmark.explanation.vocabulary import class_names
+from fieldmark.report.lines import explain_lines
 
 
 def test_pictures_and_values_belong_together(trained: Path, faces: Path, tmp_path: Path) -> None:
@@ -35,6 +36,17 @@ def test_pictures_and_values_belong_together(trained: Path, faces: Path, tmp_pat
     places = np.array(first["activation"]["places"])
     assert places.sum() + first["activation"]["rest"] == pytest.approx(first["activation"]["score"], abs=1e-9)
     assert [layer["channels"] for layer in first["features"]["layers"]] == [8, 8]
+
+
+def test_an_unfamiliar_image_is_called_that(trained: Path, tmp_path: Path) -> None:
+    Image.effect_noise((40, 40), 90).save(tmp_path / "noise.png")
+    (answer,) = fieldmark.load(trained).predict(tmp_path / "noise.png")
+    found = fieldmark.explain(trained, tmp_path / "noise.png", out=tmp_path / "seen")
+    (image,) = found["images"]
+    assert (image["unfamiliar"], image["familiarity"]) == (answer.unfamiliar, pytest.approx(answer.familiarity))
+    for unfamiliar in (True, False):
+        image["unfamiliar"] = unfamiliar
+        assert ("do not trust that answer" in "\n".join(explain_lines(found, tmp_path))) == unfamiliar
 
 
 def test_another_class_may_be_explained(trained: Path, faces: Path, tmp_path: Path) -> None:

@@ -59,6 +59,17 @@ def test_leaks_take_back_the_claim_that_images_are_unseen(contents):
     assert headline(dataclasses.replace(contents, audit={"leaks": [{}]}))["unseen"] is False
 
 
+def test_the_accuracy_without_leaks_is_said(contents):
+    part = contents.predictions.select("validation")
+    right = [path for path, correct in zip(part.paths, part.correct, strict=True) if correct]
+    leaks = [{"other": path} for path in right[:99]]
+    assert "Without them 98.0 % of 101 validation images are right." in watched(
+        dataclasses.replace(contents, audit={"leaks": leaks})
+    )
+    leaks = [{"other": path} for path in part.paths]
+    assert "none is left without them" in watched(dataclasses.replace(contents, audit={"leaks": leaks}))
+
+
 @pytest.mark.parametrize(
     ("numbers", "sentence"),
     [

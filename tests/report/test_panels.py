@@ -64,6 +64,13 @@ def test_dataset_sums_problems_up_by_code(run):
     assert (third["code"], third["meaning"]) == ("novel", "")
 
 
+def test_no_leaks_is_said_with_what_was_searched(run):
+    change(run / "audit.json", leaks=[], checks=[{"name": "leaks", "answer": "None of 8 images."}])
+    assert resolve_dataset(context_of(run))["no_leaks"] == "None of 8 images."
+    change(run / "audit.json", checks=[])
+    assert resolve_dataset(context_of(run))["no_leaks"].endswith("Near-duplicates were not searched.")
+
+
 def test_dataset_falls_back_on_the_audit(run):
     (run / "dataset.csv").unlink()
     data = resolve_dataset(context_of(run))

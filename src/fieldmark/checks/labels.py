@@ -28,6 +28,9 @@ TOLERANCE = 1e-4  # slope of the mean loss at which a fit ends
 # A group's own labels count where groups have mostly one label; the classifier's word counts as two of its images.
 PURE = 0.8
 PRIOR = 2.0
+# Where this share of what guessing would doubt is doubted, it is the classifier that is wrong, not the labels.
+MOST = 0.75
+NAMED = 6  # classes that were not judged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +102,23 @@ def check_labels(context: Context) -> tuple[list[Finding], str, list[dict[str, A
     ]
     findings = [_finding(row, suspect) for row, suspect in zip(table, found, strict=True)]
     lone = [name for name, count in zip(dataset.classes, counts, strict=True) if count == 1]
-    left = f" Not judged, for want of a second group: {', '.join(lone)}." if lone else ""
+    left = f" Not judged, for want of a second group: {_named(lone)}." if lone else ""
     if not found:
         return [], f"Every label is the likeliest one, of {counted(len(rows), 'image')}.{left}", []
     share = f"{len(found)} of {counted(len(rows), 'image')}"
+    if len(found) > MOST * (1 - 1 / len(judged)) * len(rows):
+        doubt = "so many that the check cannot tell these classes apart, and says little of the labels"
+        return findings, f"{share} look more like another class: {doubt}.{left}", table
     return (
         findings,
         f"{share} look more like another class; look at the first ones, the rest may be right.{left}",
         table,
     )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _finding(row: dict[str, Any], suspect: Suspect) -> Finding:

@@ -145,15 +145,18 @@ def run_checks(
     """Return the audit with the answers of all CHECKS.
 
     `images` and `audit` describe one dataset; `embeddings` (n, d) are those of `fieldmark.embedding`, or None. The
-    checks that need them then, and those named in `without`, say `not_run` and `hint`.
+    checks that need them then, and those named in `without`, say `not_run` and `hint`. Without the near-duplicates
+    only those between training and the other splits are searched, for the leaks.
     """
     left_out = {name for name, check in CHECKS.items() if check.cost == "embeddings" and embeddings is None}
     left_out |= set(without)
     context = Context(images, audit, embeddings)
-    if "near_duplicates" not in left_out:
-        context = dataclasses.replace(context, copies=find_copies(context))
+    if embeddings is not None:
+        across = "near_duplicates" in left_out
+        context = dataclasses.replace(context, copies=find_copies(context, across_splits=across))
         audit = dataclasses.replace(audit, leaks=(*audit.leaks, *copied_leaks(context)))
         context = dataclasses.replace(context, audit=audit)
+    pairs = () if "near_duplicates" in left_out else _pairs(context)
     results, suspects = [], audit.suspected_labels
     for name, check in CHECKS.items():
         if name in left_out:
@@ -166,7 +169,7 @@ def run_checks(
                 name, check.question, check.cost, tuple(answer.findings), answer.sentence, numbers=answer.numbers
             )
         )
-    return dataclasses.replace(audit, checks=tuple(results), suspected_labels=suspects, near_duplicates=_pairs(context))
+    return dataclasses.replace(audit, checks=tuple(results), suspected_labels=suspects, near_duplicates=pairs)
 
 
 def _pairs(context: Context) -> tuple[dict[str, Any], ...]:

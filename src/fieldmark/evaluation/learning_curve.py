@@ -18,6 +18,7 @@ RESAMPLES = 1000
 # The error of networks falls as a power of the number of images (Hestness et al. 2017, arXiv:1712.00409, find exponents
 # of 0.07 to 0.35); 0 is no gain, 1 the rate of a parametric model.
 EXPONENTS = (0.0, 1.0)
+FEW_MISTAKEN = 10  # groups with a mistake
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ def learning_curve(points: Sequence[Point], groups: Sequence[str], *, images: in
     logarithm; the gain is the fall from `images`, all that there are, to twice as many. Its 95 % interval is that of
     1,000 Bayesian resamples of the groups (Rubin 1981, doi:10.1214/aos/1176345338), the same for all points.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for point in points:
         share = share_of(point.correct, groups)
         if share is None:
@@ -53,6 +54,10 @@ def learning_curve(points: Sequence[Point], groups: Sequence[str], *, images: in
     errors = (weights @ wrong + 0.5) / (weights.sum(axis=1, keepdims=True) + 1)
     gains, exponents = _gains(sizes, errors, images)
     gain, interval = float(gains[0]), np.quantile(gains[1:], [0.025, 0.975]).tolist()
+    mistaken = {group for group, row in zip(groups, wrong, strict=True) if row.any()}
+    if interval[0] == interval[1] and len(mistaken) < FEW_MISTAKEN:
+        # Resamples of hardly any mistake are all alike: what is not known is how many there are beyond these groups.
+        interval = [0.0, (1 - rows[-1]["interval"][0]) * (1 - 2.0 ** -EXPONENTS[-1])]
     return {
         "points": rows,
         "exponent": float(exponents[0]),

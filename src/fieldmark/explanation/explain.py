@@ -20,6 +20,7 @@ from PIL import Image
 from fieldmark import storage
 from fieldmark.classifier import Classifier, load
 from fieldmark.errors import ImageError, OutputError, RecipeError
+from fieldmark.evaluation.familiarity import UNFAMILIAR_BELOW
 from fieldmark.evaluation.predictions import answers
 from fieldmark.explanation import pictures
 from fieldmark.explanation.contributions import contributions
@@ -87,7 +88,10 @@ def _explain_file(
         pixels = formats.load(path, classifier.preprocessing)
     except ImageError as error:
         return entry | {"problem": error.code, "detail": error.detail}
-    return entry | explain_pixels(classifier, graph, pixels, folder, name, label=label)
+    _, familiarity = classifier.answers(pixels[None])
+    found = explain_pixels(classifier, graph, pixels, folder, name, label=label)
+    familiar = None if familiarity is None else float(familiarity[0])
+    return entry | found | {"unfamiliar": familiar is not None and familiar < UNFAMILIAR_BELOW, "familiarity": familiar}
 
 
 def explain_pixels(

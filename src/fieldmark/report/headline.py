@@ -81,7 +81,29 @@ def _leaks(contents: Contents, numbers: dict[str, Any]) -> list[Watch]:
     if not leaks:
         return []
     images = _count(leaks, "image") + (" outside of training belongs" if leaks == 1 else " outside of training belong")
-    return [_watch(f"{images} together with training images: the accuracy may be too good.", "dataset")]
+    copies = "looks like a copy" if leaks == 1 else "look like copies"
+    text = f"{images} together with training images, or {copies} of them: the accuracy may be too good."
+    return [_watch(text + _accuracy_without_leaks(contents), "dataset")]
+
+
+def _accuracy_without_leaks(contents: Contents) -> str:
+    """How good it is on the images of the headline's split that are no leaks; empty where that is not known."""
+    if contents.predictions is None or contents.split in (None, "train"):
+        return ""
+    part = contents.predictions.select(contents.split)
+    leaked = {leak.get("other") for leak in contents.audit["leaks"]}
+    kept = [
+        correct
+        for path, label, correct in zip(part.paths, part.labels.tolist(), part.correct.tolist(), strict=True)
+        if label >= 0 and path not in leaked
+    ]
+    if not kept:
+        return f" Of the {contents.split} images none is left without them."
+    if len(kept) == int((part.labels >= 0).sum()):
+        return ""
+    return (
+        f" Without them {percent(sum(kept) / len(kept))} of {_count(len(kept), f'{contents.split} image')} are right."
+    )
 
 
 def _no_better_than_guessing(contents: Contents, numbers: dict[str, Any]) -> list[Watch]:

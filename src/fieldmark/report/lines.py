@@ -16,7 +16,10 @@ def explain_lines(found: dict[str, Any], out: Path) -> list[str]:
         if image["problem"]:
             lines.append(f"{clean(image['path'])}  {image['problem']}: {clean(image['detail'])}")
             continue
-        lines += [f"{clean(image['path'])}  {clean(image['sentence'])}", f"    {out / image['image']}"]
+        lines += [f"{clean(image['path'])}  {clean(image['sentence'])}"]
+        if image["unfamiliar"]:
+            lines.append("    unlike anything in the training set: do not trust that answer")
+        lines.append(f"    {out / image['image']}")
     methods = dict.fromkeys(image["activation"]["method"] for image in found["images"] if not image["problem"])
     return [*lines, *(f"note: {method}" for method in methods)]
 

@@ -66,6 +66,7 @@ def resolve_dataset(context: Context) -> Data:
         "problems": _problems_by_code(audit.get("problems", [])),
         "duplicates": _with_examples(audit.get("duplicates", [])),
         "leaks": _with_examples(audit.get("leaks", [])),
+        "no_leaks": _no_leaks(audit),
         "remarks": audit.get("remarks", []),
         "audited": bool(audit),
         "samples": _samples(context),
@@ -144,6 +145,16 @@ def _samples(context: Context) -> list[Data]:
         paths = [predictions.paths[rows[place]] for place in spread]
         samples.append({"name": name, "paths": paths, "thumbnails": context.thumbnails(paths)})
     return [sample for sample in samples if sample["paths"]]
+
+
+def _no_leaks(audit: dict[str, Any]) -> str:
+    """What a search for leaks that found none may say; without the checks, near-duplicates were not looked for."""
+    answers = [check["answer"] for check in audit.get("checks") or [] if check["name"] == "leaks"]
+    return (
+        answers[0]
+        if answers
+        else ("No image outside of training belongs together with a training image. Near-duplicates were not searched.")
+    )
 
 
 def _problems_by_code(problems: list[dict[str, str]]) -> list[Data]:

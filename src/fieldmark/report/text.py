@@ -116,7 +116,9 @@ def run_lines(folder: Path) -> list[str]:
     run = Run(folder)
     metrics, info = run.metrics, run.info
     lines = [accuracy_line(split, metrics[split]) for split in ("train", "validation", "test") if split in metrics]
+    leaks = next((check["answer"] for check in run.audit.get("checks", []) if check["name"] == "leaks"), "")
     lines += [
+        *([leaks] if run.audit["leaks"] else []),
         metrics["overfitting"]["sentence"],
         *filter(None, [(metrics.get("learning_curve") or {}).get("sentence")]),
         *(f"note: {note}" for note in (*info["notes"], *info["choices"])),

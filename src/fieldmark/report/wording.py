@@ -40,10 +40,14 @@ def prose(text: str) -> str:
 def sentence(text: str) -> str:
     r"""Return a sentence with its first letter large and its full stop; no line breaks before a % sign.
 
-    >>> sentence("one class is missing"), sentence("50 % are")
-    ('One class is missing.', '50\xa0% are.')
+    A command at its start stays as it has to be typed.
+
+    >>> sentence("one class is missing"), sentence("50 % are"), sentence("`fieldmark audit DIR` asks it")
+    ('One class is missing.', '50\xa0% are.', 'fieldmark audit DIR asks it.')
     """
     text = text.strip()
+    if text.startswith("`"):
+        return sentence("_" + text.replace("`", ""))[1:]
     stop = "" if text.endswith((".", "!", "?", "…")) else "."
     return f"{text[:1].upper()}{text[1:]}{stop}".replace(" %", "\N{NO-BREAK SPACE}%")
 

@@ -170,6 +170,8 @@ def _fit(
     with threadpool_limits(1), warnings.catch_warnings():
         # Weak penalties on separable features have no finite optimum to reach; they lose the comparison.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # Of many classes with two images each scikit-learn asks whether the labels are not numbers to predict.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         for strength in strengths:
             model.set_params(C=strength).fit(features, labels)
             solutions.append((model.coef_.copy(), model.intercept_.copy()))
