@@ -1,6 +1,6 @@
 """Thousands of requests made from the document of the interface, valid and invalid, to a real server (A5.11).
 
-FIELDMARK_FUZZ_EXAMPLES=400 python -m pytest tests/serving/test_fuzz.py      # 5,000 cases, minutes
+5,000 cases take about a minute; FIELDMARK_FUZZ_EXAMPLES=10 makes 340 of them, in seconds.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 
 from tests.serving.conftest import serving
 
-# For each operation; 10 make some 400 cases in all.
-EXAMPLES = int(os.environ.get("FIELDMARK_FUZZ_EXAMPLES", "10"))
+# For each operation; 400 make 5,000 cases in all.
+EXAMPLES = int(os.environ.get("FIELDMARK_FUZZ_EXAMPLES", "400"))
 # What is an image, or a class of the dataset, stands in no schema: valid requests may be refused all the same.
 LEFT_OUT = "positive_data_acceptance"
 
@@ -44,6 +44,6 @@ def test_no_case_is_answered_as_the_document_does_not_say(trained: Path, faces: 
         found = re.search(r"([\d,]+) generated", done.stdout)
         assert found is not None
         print(found[0], "in", re.findall(r"[\d.]+s(?= =)", done.stdout))  # for whoever runs it with -s
-        assert int(found[1].replace(",", "")) >= 10 * EXAMPLES
+        assert int(found[1].replace(",", "")) >= 12.5 * EXAMPLES
         assert server.errors == []
         assert server.process.poll() is None
