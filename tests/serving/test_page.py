@@ -274,6 +274,18 @@ def parsed(text: str) -> list[list[Any]]:
     return [[value(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
 
 
+def test_every_image_of_the_decoder_s_tests_has_the_same_bits_on_the_page(visited: Visit, served: Served) -> None:
+    paths = sorted((Path(__file__).parents[1] / "images" / "files").iterdir())
+    visited.page.set_input_files("#choose-files", paths)
+    expect(visited.page.locator("#count-answers")).to_have_text(str(len(paths)), timeout=60_000)
+    by_page = json.loads(downloaded(visited.page, "#download-json"))["predictions"]
+    by_python = [
+        prediction.to_json() | {"path": path.name}
+        for path, prediction in zip(paths, load(served.run).predict(paths), strict=True)
+    ]
+    assert by_page == by_python
+
+
 def test_sorting_and_filtering(visited: Visit, served: Served) -> None:
     drop_three(visited, served)
     drop(visited.page, [("broken.png", picture()[:50])])
