@@ -24,6 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 RANGES: dict[str, tuple[float, float]] = {
     "image_size": (1, 4096),
     "epochs": (1, 1_000_000),
+    "least_steps": (0, 1_000_000_000),
     "steps_per_epoch": (1, 1_000_000),
     "batch_size": (1, 1_000_000),
     "learning_rate": (1e-30, 1e30),
@@ -32,7 +33,7 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 # The fields whose default is the network's own: None until `fieldmark.training.choices` fills them in.
 BY_NETWORK = (
-    *("image_size", "epochs", "batch_size", "learning_rate", "optimizer", "schedule", "weight_decay"),
+    *("image_size", "epochs", "least_steps", "batch_size", "learning_rate", "optimizer", "schedule", "weight_decay"),
     "augmentation",
 )
 
@@ -62,6 +63,9 @@ class Recipe:
         None, "how training images are varied: none, flip, color, standard, erasing or lighten"
     )
     epochs: int | None = choice(None, "how often every training image is seen")
+    least_steps: int | None = choice(
+        None, "steps in all, at the least: where the epochs are fewer, more are trained; 0 where epochs are chosen"
+    )
     steps_per_epoch: int | None = choice(None, "batches an epoch; without it, all images once")
     batch_size: int | None = choice(None, "images of one step")
     learning_rate: float | None = choice(None, "step size of the optimizer")

@@ -19,7 +19,7 @@ from fieldmark.preprocessing import Preprocessing
 from fieldmark.training import fit as fit_module
 from fieldmark.training.checkpoint import read_checkpoint
 from fieldmark.training.choices import StepChoices, choose
-from fieldmark.training.fit import batch_rows, fit
+from fieldmark.training.fit import batch_rows, fit, with_enough_epochs
 from fieldmark.training.history import Epoch, History
 from fieldmark.training.network import make_network
 
@@ -56,6 +56,13 @@ def train(images: Images, folder: Path, **changed: object) -> tuple[torch.nn.Mod
 
 def weights(network: torch.nn.Module) -> list[float]:
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).tolist()
+
+
+def test_a_small_dataset_gets_more_epochs_unless_epochs_are_chosen(images: Images) -> None:
+    assert with_enough_epochs(choices(epochs=3, least_steps=10), images).epochs == 4  # of 3 steps
+    assert with_enough_epochs(choices(epochs=5, least_steps=10), images).epochs == 5
+    by_default, chosen = choose("convnet", {})[0], choose("convnet", {"epochs": 2})[0]
+    assert (by_default.epochs, by_default.least_steps, chosen.epochs, chosen.least_steps) == (20, 340, 2, 0)
 
 
 def test_it_learns_and_says_so(images: Images, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class NetworkSpec:
     mean: float  # subtracted from pixel values 0-255
     deviation: float  # divides what is left
     epochs: int
+    least_steps: int  # in all; a small dataset gets more epochs than `epochs`
     learning_rate: float
     optimizer: str
     schedule: str
@@ -79,6 +80,7 @@ NETWORKS: dict[str, NetworkSpec] = {
         mean=0.0,
         deviation=255.0,
         epochs=15,
+        least_steps=0,
         learning_rate=1e-3,
         optimizer="rmsprop",
         schedule="constant",
@@ -96,6 +98,8 @@ NETWORKS: dict[str, NetworkSpec] = {
         mean=128.0,
         deviation=64.0,
         epochs=20,
+        # What 20 epochs of the 1,027 images are on which all of this was chosen; a few hundred images need as many.
+        least_steps=340,
         learning_rate=5e-4,
         optimizer="adam",
         schedule="cosine",
@@ -114,6 +118,7 @@ NETWORKS: dict[str, NetworkSpec] = {
         mean=127.0,
         deviation=128.0,
         epochs=5,
+        least_steps=0,
         learning_rate=1e-4,
         optimizer="adam",
         schedule="cosine",

@@ -20,6 +20,7 @@ BY_STEPS = (*BY_NETWORK[1:], "steps_per_epoch", "until_accuracy")
 OWN_NETWORK: dict[str, Any] = {
     "image_size": 224,
     "epochs": 15,
+    "least_steps": 0,
     "batch_size": 32,
     "learning_rate": 1e-3,
     "optimizer": "adam",
@@ -34,6 +35,7 @@ class StepChoices:
     """The choices of a training by steps, every one decided; the meanings are those of Recipe's fields."""
 
     epochs: int
+    least_steps: int
     steps_per_epoch: int | None
     batch_size: int
     learning_rate: float
@@ -84,6 +86,8 @@ def choose(network: str | nn.Module, choices: dict[str, Any]) -> tuple[Recipe, P
 
 
 def _filled(recipe: Recipe, defaults: dict[str, Any]) -> Recipe:
+    if recipe.epochs is not None and "least_steps" in defaults:
+        defaults = {**defaults, "least_steps": 0}  # whoever says how many epochs gets as many
     missing = {name: value for name, value in defaults.items() if getattr(recipe, name) is None}
     filled = dataclasses.replace(recipe, **missing)
     if filled.augmentation is not None:

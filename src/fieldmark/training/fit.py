@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -100,6 +101,13 @@ def fit(
         restore(network, best[1])
     kept = best[0].epoch if best is not None else len(history)
     return History(tuple(history), kept, interrupted)
+
+
+def with_enough_epochs(choices: StepChoices, images: Images) -> StepChoices:
+    """The choices with as many epochs as make `least_steps` steps, where they have fewer."""
+    return dataclasses.replace(
+        choices, epochs=max(choices.epochs, math.ceil(choices.least_steps / steps_of(images, choices)))
+    )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fieldmark import storage
-from fieldmark.recipe import Recipe
+from fieldmark.training.choices import StepChoices
 from fieldmark.training.progress import duration
 
 
@@ -63,19 +63,19 @@ def epoch_line(epoch: Epoch, epochs: int | None) -> str:
     return "  ".join([*parts, f"{duration(left)} left"] if left else parts)
 
 
-def remarks(history: History, recipe: Recipe) -> list[str]:
+def remarks(history: History, choices: StepChoices) -> list[str]:
     """Sentences on how the training ended that a reader of its numbers has to know."""
     said = []
     if history.interrupted:
         said.append(
-            f"interrupted after {len(history.epochs)} of {recipe.epochs} epochs; the classifier holds what was learnt"
+            f"interrupted after {len(history.epochs)} of {choices.epochs} epochs; the classifier holds what was learnt"
         )
-    elif recipe.until_accuracy is not None and history.epochs:
+    elif choices.until_accuracy is not None and history.epochs:
         last = history.epochs[-1]
-        reached = last.train_accuracy >= recipe.until_accuracy
+        reached = last.train_accuracy >= choices.until_accuracy
         verb = "was reached" if reached else "was not reached"
-        said.append(f"training accuracy {recipe.until_accuracy:g} {verb} in {last.epoch} epochs")
-    if recipe.keep == "best" and history.kept:
+        said.append(f"training accuracy {choices.until_accuracy:g} {verb} in {last.epoch} epochs")
+    if choices.keep == "best" and history.kept:
         said.append(
             f"the weights of epoch {history.kept} were kept because they were best on validation, "
             "so the validation numbers are optimistic"

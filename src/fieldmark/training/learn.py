@@ -189,20 +189,21 @@ def _trained(
 ) -> Learnt:
     """Train a network by steps on the train split."""
     from fieldmark.training.device import describe, find_device, how_it_trains
-    from fieldmark.training.fit import fit
+    from fieldmark.training.fit import fit, with_enough_epochs
     from fieldmark.training.network import limited_threads, network_answers
 
     device = find_device(recipe.device)
+    choices = with_enough_epochs(StepChoices.of(recipe), images)
     with progress.stage("train", unit="steps") as step, limited_threads(recipe.threads) as threads:
         history = fit(
             network,
             images,
-            StepChoices.of(recipe),
+            choices,
             preprocessing,
             folder=folder,
             device=device,
             groups=groups,
-            on_epoch=lambda epoch: progress.line(epoch_line(epoch, recipe.epochs)),
+            on_epoch=lambda epoch: progress.line(epoch_line(epoch, choices.epochs)),
             on_step=step,
         )
     if history.interrupted:
@@ -214,7 +215,7 @@ def _trained(
         graph=told.graph,
         network_answers=lambda rows: network_answers(network, preprocessing, images.pixels(rows)),
         answers=lambda model, step: file_answers(load(model, threads=recipe.threads), images, step),
-        notes=tuple(remarks(history, recipe)),
+        notes=tuple(remarks(history, choices)),
         choices=(
             how_it_trains(network, device, counted(threads, "thread")),
             "probabilities are as the network gives them: to calibrate them on groups left out, it would have to be "
