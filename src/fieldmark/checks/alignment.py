@@ -34,6 +34,11 @@ MOST_SKEW = 0.25
 DETAIL = 2.0  # pixels: what varies more slowly than over so many is lighting, sky and ground
 AROUND = 2.0  # pixels: over so many it is seen how much stands out at a place
 FAINT = 8.0  # levels: what stands out less counts less, down to the noise that encoding adds
+# Slopes across the course of lines, see `_crosswise`: of a picture smoothed by so many pixels, over so many around.
+SMOOTH, COURSE = 1.0, 3.0  # pixels
+FAINT_SLOPE = 2.0  # levels a pixel
+LEAST_CROSSWISE = 0.3  # correlation; below it lines agree and nothing else (measured: see `similarity`)
+INNER = 0.95  # of a place's surroundings must count, so that no slope is that of an edge of what counts
 # Levels at which a picture is burnt out: there it says nothing, nor do frames and corners in black and white.
 BLACK, WHITE = 4.0, 250.0
 LEAST_SAID = 0.15  # of the overlap: where less is left, burnt out places count as well
@@ -109,7 +114,10 @@ def _similarity(a: Floats, b: Floats) -> Floats:
     scores = _detail_correlation(small_a, small_b, maps)
     near = np.flatnonzero(scores >= PROMISING)
     if len(near):
-        scores[near] = _detail_correlation(a[near], b[near], _refine(a[near], b[near], maps[near], FINE_STEPS))
+        a, b = a[near], b[near]
+        maps = _refine(a, b, maps[near], FINE_STEPS)
+        lines_alone = _crosswise(a, b, maps) < LEAST_CROSSWISE
+        scores[near] = np.where(lines_alone, 0, _detail_correlation(a, b, maps))
     return scores
 
 
@@ -279,6 +287,43 @@ def _detail_correlation(a: Floats, b: Floats, maps: Floats) -> Floats:
     count = np.maximum(inside.sum(axis=1), 1)
     correlation = (details[0] * details[1] * inside).sum(axis=1) / count
     return np.where(_plausible(maps, overlap), correlation, 0.0).astype(np.float32)
+
+
+def _crosswise(a: Floats, b: Floats, maps: Floats) -> Floats:
+    """The correlation of the slopes of a and of b laid over it, everywhere along the lines that run there, (m,).
+
+    A straight outline or vein agrees with any other one laid over it, wherever along it the picture lies. So what
+    counts are slopes in the direction in which the pictures vary least around a place (the weak direction of the
+    structure tensor, Förstner & Gülch 1987): spots, ends and corners.
+    """
+    side = a.shape[1]
+    flat = a.reshape(len(a), -1)
+    (shown,), overlap = _sample((b,), maps @ _places(side)[2])
+    inside = _said(overlap, flat, shown)
+    whole = np.ones_like(inside)
+    slopes = [_slopes(picture, inside, side) for picture in (flat, shown)]
+    inside = inside * (_mean_around(inside, whole, side, SMOOTH) > INNER)
+    xx, xy, yy = np.sum([_course(x, y, inside, side) for x, y in slopes], axis=0)
+    angle = np.arctan2(2 * xy, xx - yy) / 2  # of the way in which the pictures vary most
+    along = [(np.cos(angle) * y - np.sin(angle) * x) * inside for x, y in slopes]
+    one, other = (
+        slope / np.sqrt(_mean_around(slope**2, inside, side, COURSE) + (FAINT_SLOPE / 2) ** 2) for slope in along
+    )
+    norm = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
+    return np.asarray((one * other).sum(axis=1) / np.maximum(norm, 1e-6), dtype=np.float32)
+
+
+def _slopes(flat: Floats, inside: Floats, side: int) -> tuple[Floats, Floats]:
+    # Along x and along y, levels a pixel.
+    smooth = _mean_around(flat, inside, side, SMOOTH).reshape(-1, side, side)
+    y, x = (np.asarray(slope, dtype=np.float32).reshape(flat.shape) for slope in np.gradient(smooth, axis=(1, 2)))
+    return x, y
+
+
+def _course(x: Floats, y: Floats, inside: Floats, side: int) -> Floats:
+    # The structure tensor (3, m, cells), relative to how steep the picture is there.
+    xx, xy, yy = (_mean_around(product, inside, side, COURSE) for product in (x * x, x * y, y * y))
+    return np.stack([xx, xy, yy]) / (xx + yy + FAINT_SLOPE**2)
 
 
 def _details(flat: Floats, inside: Floats, side: int) -> Floats:
