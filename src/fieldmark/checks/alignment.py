@@ -38,7 +38,7 @@ FAINT = 8.0  # levels: what stands out less counts less, down to the noise that 
 # Slopes across the course of lines, see `_crosswise`: of a picture smoothed by so many pixels, over so many around.
 SMOOTH, COURSE = 1.0, 3.0  # pixels
 FAINT_SLOPE = 2.0  # levels a pixel
-LEAST_CROSSWISE = 0.3  # correlation; below it lines agree and nothing else (measured: see `similarity`)
+LEAST_CROSSWISE = 0.3  # correlation; below it lines agree and nothing else (docs/decisions/0011-checks.md)
 INNER = 0.95  # of a place's surroundings must count, so that no slope is that of an edge of what counts
 # Levels at which a picture is burnt out: there it says nothing, nor do frames and corners in black and white.
 BLACK, WHITE = 4.0, 250.0
