@@ -101,3 +101,21 @@ def test_burnt_out_places_count_less() -> None:
     both = pictures(*originals, *[ImageEnhance.Brightness(image).enhance(2) for image in originals])
     # 0.73 where what is white in one picture counts as much as all else.
     assert similarity(both, np.array([[row, row + 3] for row in range(3)])).mean() > 0.75
+
+
+def leaf(seed: int) -> Image.Image:
+    """A leaf across white paper: much the same outline and veins as any other, and spots of its own."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:448, :448]
+    across = y - 224 - random.uniform(-0.03, 0.03) * (x - 224)
+    levels = np.where(np.abs(across) < random.uniform(60, 66), 105 + 10 * np.cos(across / 5), 232)
+    for left, top in zip(random.integers(24, 424, 9), random.integers(180, 264, 9), strict=True):
+        levels[top - 5 : top + 5, left - 8 : left + 8] -= 35
+    return Image.fromarray(levels.astype(np.uint8)).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
+
+
+def test_leaves_that_lie_alike_are_other_pictures() -> None:
+    both = pictures(*[leaf(seed) for seed in range(6)], ImageEnhance.Brightness(leaf(0)).enhance(0.8))
+    pairs = np.array([(i, j) for i in range(6) for j in range(i)])
+    assert similarity(both, pairs).max() < LIKENESS
+    assert similarity(both, np.array([[0, 6]]))[0] > 0.95

@@ -5,7 +5,7 @@ first laid over: turned, mirrored, cropped and shifted roughly, then by Gauss-Ne
 make the brightness agree (Lucas & Kanade 1981; independent of contrast as in Evangelidis & Psarakis 2008,
 doi:10.1109/TPAMI.2008.113). What counts afterwards is the correlation of what stands out from its surroundings,
 over the part that both pictures show; everywhere on the scale of how much stands out there, so that the texture of a
-leaf counts as much as its outline, which the next leaf has, too.
+leaf counts as much as its outline, which the next leaf has, too. And what varies along the lines must agree as well.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ ROUGH = 14  # pixels a side where the start is searched
 CROPS = (0.9, 0.8)  # shares of a side that the rough search knows
 COARSE_STEPS, FINE_STEPS = 10, 4  # Gauss-Newton steps
 PROMISING = 0.4  # of the coarse pictures; below it the fine ones are not looked at
+ALIKE = 0.7  # of the fine pictures; below it nobody asks what else agrees: that takes as long as all before, 4 ms
 BLOCK = 128  # pairs at a time: their pictures stay in the processor's cache
 
 # An alignment that maps one picture on less than this share of the other, or shears it, explains nothing.
@@ -34,6 +35,11 @@ MOST_SKEW = 0.25
 DETAIL = 2.0  # pixels: what varies more slowly than over so many is lighting, sky and ground
 AROUND = 2.0  # pixels: over so many it is seen how much stands out at a place
 FAINT = 8.0  # levels: what stands out less counts less, down to the noise that encoding adds
+# Slopes across the course of lines, see `_crosswise`: of a picture smoothed by so many pixels, over so many around.
+SMOOTH, COURSE = 1.0, 3.0  # pixels
+FAINT_SLOPE = 2.0  # levels a pixel
+LEAST_CROSSWISE = 0.3  # correlation; below it lines agree and nothing else (docs/decisions/0011-checks.md)
+INNER = 0.95  # of a place's surroundings must count, so that no slope is that of an edge of what counts
 # Levels at which a picture is burnt out: there it says nothing, nor do frames and corners in black and white.
 BLACK, WHITE = 4.0, 250.0
 LEAST_SAID = 0.15  # of the overlap: where less is left, burnt out places count as well
@@ -84,9 +90,7 @@ def _plain_lines(other: npt.NDArray[np.bool_]) -> int:
 def similarity(pictures: Floats, pairs: Pairs) -> Floats:
     """Return for each of the pairs (m, 2) of rows of `pictures` (from `planes`) how alike their details are, (m,).
 
-    1 for the same picture. Measured on 140 edits of 14 kinds in each of three datasets: 0.8 or more for 100, 98.6 and
-    96.4 % of them (horses-or-humans, happy-or-sad, rice-leaf). Pictures of different scenes: less, but for a few leaves
-    that lie alike across white paper (3 pairs in 660 images, up to 0.91). Takes 2-4 ms a pair.
+    1 for the same picture, 0 where lines agree and nothing along them does. Measured: docs/decisions/0011-checks.md.
     """
     scores = np.zeros(len(pairs), dtype=np.float32)
     for start in range(0, len(pairs), BLOCK):
@@ -109,7 +113,12 @@ def _similarity(a: Floats, b: Floats) -> Floats:
     scores = _detail_correlation(small_a, small_b, maps)
     near = np.flatnonzero(scores >= PROMISING)
     if len(near):
-        scores[near] = _detail_correlation(a[near], b[near], _refine(a[near], b[near], maps[near], FINE_STEPS))
+        maps[near] = _refine(a[near], b[near], maps[near], FINE_STEPS)
+        scores[near] = _detail_correlation(a[near], b[near], maps[near])
+    alike = np.flatnonzero(scores >= ALIKE)
+    if len(alike):
+        lines_alone = _crosswise(a[alike], b[alike], maps[alike]) < LEAST_CROSSWISE
+        scores[alike[lines_alone]] = 0
     return scores
 
 
@@ -279,6 +288,43 @@ def _detail_correlation(a: Floats, b: Floats, maps: Floats) -> Floats:
     count = np.maximum(inside.sum(axis=1), 1)
     correlation = (details[0] * details[1] * inside).sum(axis=1) / count
     return np.where(_plausible(maps, overlap), correlation, 0.0).astype(np.float32)
+
+
+def _crosswise(a: Floats, b: Floats, maps: Floats) -> Floats:
+    """The correlation of the slopes of a and of b laid over it, everywhere along the lines that run there, (m,).
+
+    A straight outline or vein agrees with any other one laid over it, wherever along it the picture lies. So what
+    counts are slopes in the direction in which the pictures vary least around a place (the weak direction of the
+    structure tensor, Förstner & Gülch 1987): spots, ends and corners.
+    """
+    side = a.shape[1]
+    flat = a.reshape(len(a), -1)
+    (shown,), overlap = _sample((b,), maps @ _places(side)[2])
+    inside = _said(overlap, flat, shown)
+    whole = np.ones_like(inside)
+    slopes = [_slopes(picture, inside, side) for picture in (flat, shown)]
+    inside = inside * (_mean_around(inside, whole, side, SMOOTH) > INNER)
+    xx, xy, yy = np.sum([_course(x, y, inside, side) for x, y in slopes], axis=0)
+    angle = np.arctan2(2 * xy, xx - yy) / 2  # of the way in which the pictures vary most
+    along = [(np.cos(angle) * y - np.sin(angle) * x) * inside for x, y in slopes]
+    one, other = (
+        slope / np.sqrt(_mean_around(slope**2, inside, side, COURSE) + (FAINT_SLOPE / 2) ** 2) for slope in along
+    )
+    norm = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
+    return np.asarray((one * other).sum(axis=1) / np.maximum(norm, 1e-6), dtype=np.float32)
+
+
+def _slopes(flat: Floats, inside: Floats, side: int) -> tuple[Floats, Floats]:
+    # Along x and along y, levels a pixel.
+    smooth = _mean_around(flat, inside, side, SMOOTH).reshape(-1, side, side)
+    y, x = (np.asarray(slope, dtype=np.float32).reshape(flat.shape) for slope in np.gradient(smooth, axis=(1, 2)))
+    return x, y
+
+
+def _course(x: Floats, y: Floats, inside: Floats, side: int) -> Floats:
+    # The structure tensor (3, m, cells), relative to how steep the picture is there.
+    xx, xy, yy = (_mean_around(product, inside, side, COURSE) for product in (x * x, x * y, y * y))
+    return np.stack([xx, xy, yy]) / (xx + yy + FAINT_SLOPE**2)
 
 
 def _details(flat: Floats, inside: Floats, side: int) -> Floats:

@@ -136,7 +136,7 @@ def leaks(context: Context) -> tuple[list[Finding], str]:
         return [], f"None of {counted(others, 'image')} outside of training belongs with a training image.{unknown}"
     share = f"{len(found)} of {counted(others, 'image')} outside of training"
     if all(alike):
-        # Alignment finds them, and takes some leaves that lie alike on the same table for one.
+        # Alignment finds them, and once in a while takes different scenes for one.
         return findings, f"{share} look like copies of training images: where they are, numbers are too good.{unknown}"
     return findings, f"{share} belong with training images: numbers measured on them are too good.{unknown}"
 
