@@ -93,8 +93,8 @@ def test_one_right_image_is_followed_through_every_layer(copied):
     sure = max(row["probability"] for row in data["images"] if row["right"])
     assert layers["probability"] == pytest.approx(sure)
     # The course network with one block: a convolution and a pooling
-    assert [layer["number"] for layer in layers["shown"]] == list(range(1, layers["count"] + 1))
-    assert [(layer["channels"], layer["shown"]) for layer in layers["shown"]] == [(8, 8)] * layers["count"]
+    assert [layer["number"] for layer in layers["shown"]] == list(range(1, layers["total"] + 1))
+    assert [(layer["channels"], layer["shown"]) for layer in layers["shown"]] == [(8, 8)] * layers["total"]
     page = (copied / "report.html").read_text(encoding="utf-8")
     for layer in layers["shown"]:
         picture = layer["picture"]

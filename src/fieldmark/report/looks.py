@@ -70,7 +70,7 @@ def _layers(context: Context, part: Predictions, rows: list[int]) -> Data:
         "probability": float(part.probabilities[row].max()),
         "right": bool(part.correct[row]),
         "skipped": drawn.skipped,
-        "count": drawn.count,
+        "total": drawn.total,
         "shown": drawn.shown,
     }
 

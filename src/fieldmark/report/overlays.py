@@ -50,7 +50,7 @@ class Layers(NamedTuple):
     """The feature maps of one image, layer by layer, or why there are none."""
 
     skipped: str  # why nothing was drawn; empty where something was
-    count: int  # of all layers with feature maps
+    total: int  # of all layers with feature maps
     shown: list[dict[str, Any]]  # {"number" from 1, "name", "kind", "channels", "height", "width", "shown", "picture"}
 
 
