@@ -49,6 +49,14 @@ def test_an_error_shows_no_control_characters(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == "error: a\\x1b[2J\\u202eb: no class\nhint: look\n"
 
 
+def test_a_name_with_a_line_break_leaves_an_error_one_line(fieldmark: Command, faces: Path, tmp_path: Path) -> None:
+    shutil.copytree(faces / "train" / "sad", tmp_path / "data" / "two\nlines")
+    done = fieldmark("train", tmp_path / "data")
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 2, done.err  # the error and its hint
+    assert r"one class only, two\nlines" in done.err
+
+
 TRAIN = ("--network", "course", "--image-size", 24, "--channels", "8", "--epochs", 1, "--batch-size", 16)
 
 

@@ -15,8 +15,10 @@ FieldmarkError                 one clear message and a hint; exit code 2
 
 
 class FieldmarkError(Exception):
-    """What was found, where and what was expected; `hint` says what to do.
+    r"""What was found, where and what was expected; `hint` says what to do. Both are one line: names may hold others.
 
+    >>> str(FieldmarkError("a class\nof two lines: too small"))
+    'a class\\nof two lines: too small'
     >>> error = FieldmarkError("photos: no such directory", hint="check the spelling")
     >>> str(error), error.hint, error.exit_code
     ('photos: no such directory', 'check the spelling', 2)
@@ -25,8 +27,12 @@ class FieldmarkError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(_one_line(message))
+        self.hint = _one_line(hint)
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 class DatasetError(FieldmarkError):

@@ -26,7 +26,7 @@ from fieldmark.checks.table import run_checks
 from fieldmark.classifier import Classifier, load
 from fieldmark.embedding import embed, find_backbone, own_embeddings
 from fieldmark.errors import DatasetError, ExportError
-from fieldmark.evaluation.kinds import analyse_mistakes
+from fieldmark.evaluation.kinds import analyse_splits
 from fieldmark.evaluation.metrics import metrics_of, overfitting
 from fieldmark.evaluation.mistakes import mistakes
 from fieldmark.evaluation.predictions import Predictions, write_csv
@@ -305,19 +305,19 @@ def _write_results(run: Run, predictions: Predictions, found: Audit, recipe: Rec
 def run_mistakes(
     run: Run, images: Images, predictions: Predictions, recipe: Recipe, step: OnProgress
 ) -> dict[str, Any]:
-    """The content of mistakes.json: on validation, or on test where there is none."""
-    split = next((name for name in ("validation", "test") if name in predictions.splits), "validation")
-    part = predictions.select(split)
+    """The content of mistakes.json: of validation, or of test where there is none; `others` has that of test, too."""
+    splits = [name for name in ("validation", "test") if name in predictions.splits] or ["validation"]
     embeddings, vocabulary = None, None
     # The embeddings of a network from scratch cost a second pass over all images: only where there are mistakes.
-    if np.any((part.labels >= 0) & ~part.correct):
+    if any(mistakes(predictions.select(split)) for split in splits):
         classifier = load(run.model)
         if _on_backbone(recipe) and not recipe.fine_tune:
             embeddings = embed(images, find_backbone(classifier.preprocessing), on_progress=step)
             vocabulary = imagenet_vocabulary()
         else:
             embeddings = own_embeddings(classifier, images)
-    return analyse_mistakes(predictions, embeddings, split=split, vocabulary=vocabulary)
+    first, *others = analyse_splits(predictions, embeddings, splits=splits, vocabulary=vocabulary)
+    return {**first, "others": others}
 
 
 def _write_run(

@@ -23,6 +23,7 @@ import numpy as np
 from fieldmark import pipeline, runs, storage
 from fieldmark.auditing import inspect
 from fieldmark.errors import DatasetError, OutputError, RecipeError
+from fieldmark.evaluation.compare import paired_interval
 from fieldmark.evaluation.intervals import accuracy_interval
 from fieldmark.evaluation.metrics import percent
 from fieldmark.evaluation.predictions import Predictions, read_csv
@@ -36,6 +37,7 @@ from fieldmark.training.choices import choose
 from fieldmark.training.progress import Progress
 
 SPLIT = "validation"
+NAMED = 3  # choices that cannot be told from the best
 COLUMNS = (
     *("choice", "runs", "accuracy", "sd", "seeds_low", "seeds_high", "images_low", "images_high"),
     *("n", "seconds", "bytes"),
@@ -70,9 +72,10 @@ def sweep(
     holds sweep.json, sweep.csv (a row a choice), images.csv (a row an image) and sweep.png.
 
     Returns {"choices": [{"choice", "runs", "accuracy" (mean over seeds), "sd", "seeds_interval" (Student's t, of the
-    mean; None for one seed), "images_interval" (over groups of images), "n", "seconds", "bytes", ...}], "runs",
-    "images": those whose answer depends on the choice, "remarks", "interrupted"}. Every value is checked before
-    anything is trained: raises RecipeError, DatasetError, and OutputError for a folder that holds another run.
+    mean; None for one seed), "images_interval" (over groups of images), "n", "seconds", "bytes", ...}], "against_best":
+    every other choice with its difference to the best and whether the two can be told apart, "runs", "images": those
+    whose answer depends on the choice, "remarks", "interrupted"}. Every value is checked before anything is trained:
+    raises RecipeError, DatasetError, and OutputError for a folder that holds another run.
     """
     progress = progress or Progress(quiet=True)
     if seeds < 1:
@@ -189,13 +192,15 @@ def _written(folder: Path, finished: Sequence[Planned], *, interrupted: bool, pl
         by_choice.setdefault(each.choice, []).append((each, part))
     rows = [_choice_row(choice, group) for choice, group in by_choice.items()]
     images = _images(by_choice)
-    remarks = _remarks(rows)
+    against = _against_best(rows, by_choice)
+    remarks = [*_best(rows, against), *_other_images(rows, by_choice)]
     if interrupted:
         remarks.append(f"interrupted after {len(finished)} of {counted(planned, 'run')}; the same command goes on")
     result = {
         "folder": str(folder),
         "split": SPLIT,
         "choices": rows,
+        "against_best": against,
         "runs": [_run_row(each, part) for group in by_choice.values() for each, part in group],
         "images": [image for image in images if image["differs"]],
         "remarks": remarks,
@@ -233,15 +238,15 @@ def _choice_row(choice: str, group: Sequence[tuple[Planned, Predictions]]) -> di
     }
 
 
-def _student_interval(values: Sequence[float]) -> list[float] | None:
-    """95 % interval of the mean of a few runs, by Student's t (doi:10.1093/biomet/6.1.1), kept within 0 and 1."""
+def _student_interval(values: Sequence[float], *, least: float = 0.0) -> list[float] | None:
+    """95 % interval of the mean of a few runs, by Student's t (doi:10.1093/biomet/6.1.1), kept within `least` and 1."""
     if len(values) < 2:
         return None
     from scipy.stats import t
 
     mean = statistics.fmean(values)
     half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
-    return [max(0.0, mean - half), min(1.0, mean + half)]
+    return [max(least, mean - half), min(1.0, mean + half)]
 
 
 def _run_row(planned: Planned, part: Predictions) -> dict[str, Any]:
@@ -275,18 +280,95 @@ def _images(by_choice: Mapping[str, Sequence[tuple[Planned, Predictions]]]) -> l
     return sorted(images, key=lambda image: (-image["spread"], image["path"]))
 
 
-def _remarks(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _against_best(
+    rows: Sequence[dict[str, Any]], by_choice: Mapping[str, Sequence[tuple[Planned, Predictions]]]
+) -> list[dict[str, Any]]:
+    """Each other choice against the most accurate one, on the images that both answered with the same seed.
+
+    {"choice", "difference" (best minus this), "images_interval" (paired, over groups), "seeds_interval" (of the
+    differences seed by seed; None for one seed), "told_apart": neither interval holds 0}. Differences are -1 to 1 and
+    None where no image is shared.
+    """
+    ranked = sorted(rows, key=lambda row: -row["accuracy"])
+    return [_difference(row["choice"], by_choice[row["choice"]], by_choice[ranked[0]["choice"]]) for row in ranked[1:]]
+
+
+def _difference(
+    choice: str, one: Sequence[tuple[Planned, Predictions]], best: Sequence[tuple[Planned, Predictions]]
+) -> dict[str, Any]:
+    of_seed = {planned.recipe.seed: part for planned, part in best}
+    pairs = [_shared(part, of_seed[planned.recipe.seed]) for planned, part in one if planned.recipe.seed in of_seed]
+    pairs = [(first, second) for first, second in pairs if len(first)]
+    if not pairs:
+        unknown = {"difference": None, "images_interval": None, "seeds_interval": None}
+        return {"choice": choice, **unknown, "told_apart": False}
+    first, second = (np.concatenate([pair[side].correct for pair in pairs]) for side in (0, 1))
+    # The same image in the runs of several seeds is one image: its answers belong to one group
+    images = paired_interval(first, second, [name for pair in pairs for name in pair[0].groups])
+    each = [float(b.correct.mean() - a.correct.mean()) for a, b in pairs]
+    seeds = _student_interval(each, least=-1.0)
+    return {
+        "choice": choice,
+        "difference": float(second.mean() - first.mean()),
+        "images_interval": list(images),
+        "seeds_interval": seeds,
+        "told_apart": images[0] > 0 and (seeds is None or seeds[0] > 0),
+    }
+
+
+def _shared(first: Predictions, second: Predictions) -> tuple[Predictions, Predictions]:
+    """The rows of the images that both have, in the same order."""
+    rows = {path: row for row, path in enumerate(second.paths)}
+    both = [(row, rows[path]) for row, path in enumerate(first.paths) if path in rows]
+    return first.keep([row for row, _ in both]), second.keep([row for _, row in both])
+
+
+def _best(rows: Sequence[dict[str, Any]], against: Sequence[dict[str, Any]]) -> list[str]:
+    """Which choice was best, and from which others it cannot be told apart."""
     if len(rows) < 2:
         return []
-    best, second = sorted(rows, key=lambda row: -row["accuracy"])[:2]
+    accuracy = {row["choice"]: percent(row["accuracy"]) for row in rows}
+    best = next(row["choice"] for row in rows if row["choice"] not in {each["choice"] for each in against})
+    unsure = [each for each in against if not each["told_apart"]]
+    if not unsure:
+        return [
+            f"{best} was best ({accuracy[best]}), and was chosen on these images: on others expect a little less; "
+            f"{_spoken(against[0])}"
+        ]
+    names = [f"{each['choice']} ({accuracy[each['choice']]})" for each in unsure[:NAMED]]
+    more = f" and {len(unsure) - NAMED} more" if len(unsure) > NAMED else ""
+    level = unsure[0]["difference"] == 0
+    most = f"({accuracy[best]})" if level else f"has the most right answers ({accuracy[best]}), but"
+    return [f"{best} {most} cannot be told apart from {', '.join(names)}{more}; {_spoken(unsure[0])}"]
+
+
+def _spoken(each: Mapping[str, Any]) -> str:
+    """How much worse a choice was, in words."""
+    if each["difference"] is None:
+        return f"it shares no images with {each['choice']}"
+    spans = [
+        f"{100 * each[name][0]:+.1f} to {100 * each[name][1]:+.1f} {what}"
+        for name, what in (("images_interval", "over the images"), ("seeds_interval", "over the seeds"))
+        if each[name]
+    ]
+    return (
+        f"the difference to {each['choice']} is {100 * each['difference']:+.1f} points (95 % intervals: "
+        f"{', '.join(spans)})"
+    )
+
+
+def _other_images(
+    rows: Sequence[dict[str, Any]], by_choice: Mapping[str, Sequence[tuple[Planned, Predictions]]]
+) -> list[str]:
+    """Where choices or seeds were not measured on the same images."""
     remarks = []
-    if best["accuracy"] > second["accuracy"]:
-        remarks.append(
-            f"{best['choice']} was best ({percent(best['accuracy'])}), and was chosen on these images: on others "
-            "expect a little less"
-        )
     if len({row["n"] for row in rows}) > 1:
         remarks.append("the choices were measured on different numbers of images")
+    if any(len({frozenset(part.paths) for _, part in group}) > 1 for group in by_choice.values()):
+        remarks.append(
+            f"each seed splits anew and holds out other {SPLIT} images, so that the sd over seeds is also that of the "
+            f"images; with a {SPLIT}/ folder it would be that of the training alone"
+        )
     return remarks
 
 

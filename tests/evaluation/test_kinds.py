@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from fieldmark.evaluation.kinds import Vocabulary, analyse_mistakes, typical_similarity
+from fieldmark.evaluation.kinds import Vocabulary, analyse_mistakes, analyse_splits, typical_similarity
 from fieldmark.evaluation.predictions import Predictions
 
 DIRECTIONS = np.eye(8, dtype=np.float32)
@@ -79,8 +80,29 @@ def test_words_say_what_training_lacks() -> None:
     names = tuple(f"thing {number}" for number in range(8))
     vocabulary = Vocabulary(names, 8 * DIRECTIONS, np.zeros(8, np.float32))
     found = analyse_mistakes(predictions, embeddings, split="validation", vocabulary=vocabulary)
-    assert [kind["words"] for kind in found["kinds"]] == [["thing 2"], ["thing 3"], ["thing 1"]]
-    assert "with something of thing 2" in found["kinds"][0]["advice"]
+    assert [kind["words"] for kind in found["kinds"]] == [["thing 2"], ["thing 3"], []]
+    assert "ImageNet's nearest word: thing 2" in found["kinds"][0]["advice"]
+
+
+def test_words_that_are_not_sure_are_not_said() -> None:
+    predictions, embeddings = dataset(TRAIN, VALIDATION)
+    names = tuple(f"thing {number}" for number in range(8))
+    for sharpness, words in ((2, []), (4, ["thing 2"])):  # the likeliest has about .5 and .9
+        vocabulary = Vocabulary(names, sharpness * DIRECTIONS, np.zeros(8, np.float32))
+        found = analyse_mistakes(predictions, embeddings, split="validation", vocabulary=vocabulary)
+        assert found["kinds"][0]["words"] == words
+        assert ("nearest word" in found["kinds"][0]["advice"]) == bool(words)
+
+
+def test_several_splits_at_once_are_as_each_alone() -> None:
+    predictions, embeddings = dataset(TRAIN, [*VALIDATION, (2, 1, 0), (0, 0, 0)])
+    splits = ("train",) * len(TRAIN) + ("validation",) * len(VALIDATION) + ("test",) * 2
+    predictions = dataclasses.replace(predictions, splits=splits)
+    both = analyse_splits(predictions, embeddings, splits=("validation", "test"))
+    assert [one["wrong"] for one in both] == [6, 1]
+    assert both == [analyse_mistakes(predictions, embeddings, split=split) for split in ("validation", "test")]
+    assert both[1]["mistakes"][0]["nearest"]
+    assert both[1]["kinds"][0]["lost"] == 0.5
 
 
 def test_the_answer_does_not_depend_on_the_order() -> None:

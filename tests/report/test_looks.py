@@ -7,7 +7,7 @@ from PIL import Image
 from fieldmark.report.contents import read_contents
 from fieldmark.report.context import Context
 from fieldmark.report.looks import chosen_rows, resolve_looks
-from fieldmark.report.overlays import Drawn, Look, Overlays
+from fieldmark.report.overlays import LAYERS_SHOWN, Drawn, Look, Overlays, spread_layers
 from fieldmark.report.render import render_report
 from tests.report.fabricate import make_run, read
 
@@ -82,3 +82,40 @@ def test_an_image_that_is_gone_has_no_overlay(trained, faces, tmp_path):
     assert drawn.pictures[1]["file"] == "look-1.jpg"
     gone = Overlays(faces, trained, tmp_path)([Look("gone.png", 0, 1)])
     assert "cannot be read" in gone.skipped
+
+
+def test_one_right_image_is_followed_through_every_layer(copied):
+    render_report(copied)
+    data = read(copied / "report_files" / "looks.json")
+    layers = data["layers"]
+    assert layers["skipped"] == ""
+    assert layers["right"]
+    sure = max(row["probability"] for row in data["images"] if row["right"])
+    assert layers["probability"] == pytest.approx(sure)
+    # The course network with one block: a convolution and a pooling
+    assert [layer["number"] for layer in layers["shown"]] == list(range(1, layers["total"] + 1))
+    assert [(layer["channels"], layer["shown"]) for layer in layers["shown"]] == [(8, 8)] * layers["total"]
+    page = (copied / "report.html").read_text(encoding="utf-8")
+    for layer in layers["shown"]:
+        picture = layer["picture"]
+        assert picture["file"] in page
+        with Image.open(copied / "report_files" / picture["file"]) as drawn:
+            assert (drawn.format, drawn.size) == ("PNG", (picture["width"], picture["height"]))
+            assert len(drawn.convert("RGB").getcolors(1 << 20)) > 10
+    (copied / "model.onnx").unlink()
+    render_report(copied)
+    assert list((copied / "report_files").glob("layer-*.png")) == []
+    assert "the classifier file is not here" in read(copied / "report_files" / "looks.json")["layers"]["skipped"]
+
+
+def test_a_deep_network_shows_some_layers_from_first_to_last():
+    for count in (1, 2, LAYERS_SHOWN, 13, 58, 500):
+        places = spread_layers(count)
+        assert places[0] == 0
+        assert places[-1] == count - 1
+        assert len(set(places)) == len(places) == min(count, LAYERS_SHOWN)
+
+
+def test_an_image_that_is_gone_is_not_followed(trained, faces, tmp_path):
+    assert "cannot be read" in Overlays(faces, trained, tmp_path).layers("gone.png").skipped
+    assert Overlays(None, trained, tmp_path).layers("gone.png").skipped == "the images' folder is not known"

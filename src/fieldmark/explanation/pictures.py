@@ -79,19 +79,21 @@ def captioned(image: Image.Image, caption: str) -> Image.Image:
     return page
 
 
-def feature_grid(maps: npt.NDArray[np.float32], caption: str = "", *, at_most: int) -> Image.Image:
+def feature_grid(
+    maps: npt.NDArray[np.float32], caption: str = "", *, at_most: int, columns: int = COLUMNS
+) -> Image.Image:
     """Feature maps (channels, height, width) as a grid below its caption, each from its own least to greatest value.
 
     A channel that is the same everywhere is drawn in the darkest colour. Of more than `at_most` the first are shown.
     """
     maps = maps[:at_most]
-    rows = -(-len(maps) // COLUMNS)
-    page = Image.new("RGB", (COLUMNS * (CELL + GAP), rows * (CELL + GAP)), PAPER)
+    rows = -(-len(maps) // columns)
+    page = Image.new("RGB", (columns * (CELL + GAP), rows * (CELL + GAP)), PAPER)
     for number, channel in enumerate(maps):
         low, high = float(channel.min()), float(channel.max())
         shares = (channel - low) / (high - low) if high > low else np.zeros_like(channel)
         cell = Image.fromarray(colours(shares, VIRIDIS)).resize((CELL, CELL), Image.Resampling.BOX)
-        page.paste(cell, ((number % COLUMNS) * (CELL + GAP), number // COLUMNS * (CELL + GAP)))
+        page.paste(cell, ((number % columns) * (CELL + GAP), number // columns * (CELL + GAP)))
     return captioned(page, caption) if caption else page
 
 

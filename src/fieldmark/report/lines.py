@@ -60,8 +60,8 @@ def sweep_lines(found: dict[str, Any]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     depends = [
-        f"{clean(image['path'])} ({clean(image['label'])}): right in "
-        + ", ".join(f"{clean(choice)} {_percent(share)}" for choice, share in image["right"].items())
+        f"{clean(image['path'])} ({clean(image['label'])}): "
+        + ", ".join(f"{_right(share)} with {clean(choice)}" for choice, share in image["right"].items())
         for image in found["images"]
     ]
     lines += _some("images whose answer depends on the choice", depends)
@@ -86,8 +86,8 @@ def _interval(bounds: Sequence[float]) -> str:
     return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}"
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.0f} %"
+def _right(share: float | None) -> str:
+    return "not held out" if share is None else f"{100 * share:.0f} % right"
 
 
 def _training_time(side: dict[str, Any]) -> str:

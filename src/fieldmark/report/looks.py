@@ -1,4 +1,7 @@
-"""Looks: the panel on what the network looks at, in some of its mistakes and some right answers of each class."""
+"""Looks: the panel on what the network looks at, in some of its mistakes and some right answers of each class.
+
+One of the images is followed through the network: its feature maps, layer by layer.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,14 @@ MOST_WRONG = 8
 
 
 def resolve_looks(context: Context) -> Data:
-    """Return images with what speaks for their answer; `skipped` says why there are none."""
+    """Return images with what speaks for their answer; `skipped` says why there are none.
+
+    `layers` has the feature maps of the surest right one (of the first, where none is right), or why it has none.
+    """
     predictions, split = context.contents.predictions, context.contents.split
     if predictions is None or split is None:
-        return {"split": split, "method": "", "skipped": "this run holds no answers", "images": []}
+        why = "this run holds no answers"
+        return {"split": split, "method": "", "skipped": why, "images": [], "layers": {"skipped": why}}
     part = predictions.select(split)
     rows = chosen_rows(part)
     rivals = [_rival(part, row) for row in rows]
@@ -39,7 +46,33 @@ def resolve_looks(context: Context) -> Data:
                     "overlay": overlay,
                 }
             )
-    return {"split": split, "method": drawn.method, "skipped": drawn.skipped, "images": images}
+    return {
+        "split": split,
+        "method": drawn.method,
+        "skipped": drawn.skipped,
+        "images": images,
+        "layers": _layers(context, part, rows),
+    }
+
+
+def _layers(context: Context, part: Predictions, rows: list[int]) -> Data:
+    """The way of one image through the network, and what was answered."""
+    if not rows:
+        return {"skipped": "there is no image to follow"}
+    right = [row for row in rows if part.correct[row]]
+    row = max(right, key=lambda row: part.probabilities[row].max()) if right else rows[0]
+    drawn = context.layers(part.paths[row])
+    return {
+        "path": part.paths[row],
+        "thumbnail": context.thumbnails([part.paths[row]])[0] if not drawn.skipped else None,
+        "label": part.classes[part.labels[row]],
+        "predicted": part.classes[part.predicted[row]],
+        "probability": float(part.probabilities[row].max()),
+        "right": bool(part.correct[row]),
+        "skipped": drawn.skipped,
+        "total": drawn.total,
+        "shown": drawn.shown,
+    }
 
 
 def chosen_rows(part: Predictions) -> list[int]:

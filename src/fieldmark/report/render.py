@@ -40,7 +40,7 @@ def render_report(folder: Path) -> Path:
     files = storage.make_folder(folder / FILES)
     thumbnails = Thumbnails(contents.root, files, contents.sizes)
     overlays = Overlays(contents.root, folder, files)
-    context = Context(contents, thumbnails, overlays)
+    context = Context(contents, thumbnails, overlays, overlays.layers)
     data = {name: panel.resolve(context) for name, panel in PANELS.items()}
     for name, value in data.items():
         storage.write_json(files / f"{name}.json", value)
@@ -105,5 +105,5 @@ def _own_texts() -> dict[str, Any]:
 def _remove_others(folder: Path, names: set[str]) -> None:
     """Remove what an earlier report left, by the names that reports use; anything else is not ours."""
     for path in folder.iterdir():
-        if path.name not in names and re.fullmatch(r"(look-)?\d+\.jpg", path.name):
+        if path.name not in names and re.fullmatch(r"(look-)?\d+\.jpg|layer-\d+\.png", path.name):
             path.unlink()
