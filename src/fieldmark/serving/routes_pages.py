@@ -52,8 +52,8 @@ STATIC = {
 }
 
 # What `fieldmark.report.render` writes beside the report, and nothing else of the run folder.
-REPORT_FILE = re.compile(r"(?:(?:look-)?\d{1,9}\.jpg|[a-z_]{1,40}\.json)", re.ASCII)
-REPORT_TYPES = {".jpg": "image/jpeg", ".json": "application/json"}
+REPORT_FILE = re.compile(r"(?:(?:look-)?\d{1,9}\.jpg|layer-\d{1,9}\.png|[a-z_]{1,40}\.json)", re.ASCII)
+REPORT_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".json": "application/json"}
 CLASSES_NAMED = 5  # in the heading
 
 
