@@ -98,7 +98,7 @@ def test_the_report_and_its_files(client: TestClient, service: Service) -> None:
     report = client.get("/report/")
     assert report.content == (service.run.folder / "report.html").read_bytes()
     assert report.headers["content-type"] == "text/html; charset=utf-8"
-    kinds = {".jpg": "image/jpeg", ".json": "application/json"}
+    kinds = {".jpg": "image/jpeg", ".png": "image/png", ".json": "application/json"}
     files = sorted((service.run.folder / "report_files").iterdir())
     assert files
     for path in files:
