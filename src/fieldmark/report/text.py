@@ -190,6 +190,7 @@ def next_steps(faces: Path, folder: Path) -> list[str]:
         "",
         "try next:",
         f"  fieldmark predict {folder} {faces}/validation/happy",
+        f"  fieldmark serve {folder} --open    # drop images onto a page",
         f"  fieldmark evaluate {folder} {faces}/validation",
         f"  fieldmark audit {faces}",
         f"  fieldmark samples {faces}/train --out faces.png",
