@@ -312,4 +312,5 @@ def _sizes(names: Names) -> str:
     if not sizes:
         return "no group of two or more images"
     few, many = min(sizes), max(sizes)
-    return f"{len(sizes)} groups of {few} images" if few == many else f"{len(sizes)} groups of {few} to {many} images"
+    groups = "1 group" if len(sizes) == 1 else f"{len(sizes)} groups"
+    return f"{groups} of {few} images" if few == many else f"{groups} of {few} to {many} images"
