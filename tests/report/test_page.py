@@ -6,8 +6,6 @@ The browser is Debian's `chromium`; where it is absent the tests are skipped, in
 from __future__ import annotations
 
 import io
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,17 +14,14 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from fieldmark.report.render import render_report
 from fieldmark.report.wording import visible
+from tests.browser import chromium
 from tests.report.fabricate import make_run
 from tests.report.test_render import HOSTILE
 
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 WIDTHS = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
 INTERACTIVE_MILLISECONDS = 1000
 ATTEMPTS = 10  # a busy machine is not the page
@@ -34,15 +29,8 @@ ATTEMPTS = 10  # a busy machine is not the page
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    # For the module alone: while Playwright runs, no other test of this thread may start an event loop.
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        assert "CI" not in os.environ, "chromium is not installed; `make test` installs it"
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

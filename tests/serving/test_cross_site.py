@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,18 +11,10 @@ from typing import Any
 import pytest
 
 from fieldmark.serving.limits import Limits
+from tests.browser import chromium
 from tests.serving.clients import TOKEN, Server, ask, request, serving
 
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP rebound.test 127.0.0.1",
-]
+REBOUND = "--host-resolver-rules=MAP rebound.test 127.0.0.1"
 # Everything that a page can send somewhere else. `read` collects what came back readable.
 ATTACK = """<!DOCTYPE html><title>attack</title><iframe name="sink"></iframe><script>
 const target = TARGET, read = [], file = new File(["x"], "a.png", {type: "image/png"});
@@ -79,17 +69,8 @@ addEventListener("load", run);
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium; the test set-up installs it."""
-    program = shutil.which("chromium")
-    if program is None:
-        assert "CI" not in os.environ, "chromium is not installed; `make test` installs it"
-        pytest.skip("chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=OPTIONS)
+    with chromium(REBOUND) as running:
         yield running
-        running.close()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ import base64
 import csv
 import io
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -19,19 +18,16 @@ from typing import Any, NamedTuple
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from fieldmark.classifier import load
 from fieldmark.images.corrections import read_table
 from fieldmark.pipeline import train
 from fieldmark.report.text import prediction_writer
 from fieldmark.report.wording import visible
+from tests.browser import chromium
 from tests.serving.conftest import serving
 
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SERIOUS = {"serious", "critical"}
 ATTACKS = [
@@ -81,15 +77,8 @@ def served(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    # For the module alone: while Playwright runs, no other test of this thread may start an event loop.
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        assert "CI" not in os.environ, "chromium is not installed; `make test` installs it"
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 class Visit(NamedTuple):
