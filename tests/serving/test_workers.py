@@ -173,12 +173,13 @@ def test_workers_killed_at_work_cost_their_own_request_only() -> None:
 
 def test_an_idle_worker_that_dies_costs_nothing() -> None:
     async def test(pool: DecodePool) -> None:
-        await pool.decode(JPEG)
+        before = await pool.decode(JPEG)
         (process,) = pool.processes
         os.kill(process, signal.SIGKILL)
         while process in pool.processes:
             await asyncio.sleep(0.001)
-        await pool.decode(JPEG)
+        assert (await pool.decode(JPEG) == before).all()
+        assert process not in pool.processes
 
     with_pool(test, workers=1)
 
