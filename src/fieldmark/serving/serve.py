@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -76,7 +77,17 @@ def serve(
             ),
             lambda: on_ready(f"http://{_in_url(reached_at(host))}:{port}/?token={token}"),
         )
-        asyncio.run(server.serve(sockets=[listener]))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(server.serve(sockets=[listener]))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    # uvloop answers about 8 % more images a second; there is none for Windows
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 class Server(uvicorn.Server):
