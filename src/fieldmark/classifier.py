@@ -18,8 +18,8 @@ from fieldmark.errors import ImageError, ModelFileError, RecipeError
 from fieldmark.evaluation.familiarity import UNFAMILIAR_BELOW
 from fieldmark.evaluation.predictions import answers
 from fieldmark.images import formats
+from fieldmark.images.names import printable
 from fieldmark.images.profiles import to_srgb
-from fieldmark.images.scan import printable
 from fieldmark.images.threads import Ahead
 from fieldmark.preprocessing import Pixels, Preprocessing, to_pixels
 from fieldmark.runtime import BATCH, open_session, run_batches

@@ -24,9 +24,9 @@ from fieldmark.evaluation.compare import compare_predictions
 from fieldmark.evaluation.metrics import percent
 from fieldmark.evaluation.predictions import Predictions, read_csv
 from fieldmark.images.audit import audit_images
+from fieldmark.images.names import counted
 from fieldmark.images.read import read
 from fieldmark.images.samples import PAPER, legible, tile, write
-from fieldmark.images.scan import counted
 from fieldmark.pipeline import scan_labelled
 from fieldmark.runs import Run
 from fieldmark.runtime import BATCH

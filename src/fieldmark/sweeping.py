@@ -27,7 +27,7 @@ from fieldmark.evaluation.compare import paired_interval
 from fieldmark.evaluation.intervals import accuracy_interval
 from fieldmark.evaluation.metrics import percent
 from fieldmark.evaluation.predictions import Predictions, read_csv
-from fieldmark.images.scan import counted
+from fieldmark.images.names import counted
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe, option
 from fieldmark.report.dots import dot_plot

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 import fieldmark
-from fieldmark.images.scan import printable
+from fieldmark.images.names import printable
 from fieldmark.serving.app import build_app
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.service import build_service

@@ -20,7 +20,7 @@ from fieldmark.images.audit import Leak
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.duplicates import MINIMUM_CONTRAST, contrasts, thumbnail
 from fieldmark.images.findings import Finding
-from fieldmark.images.scan import counted
+from fieldmark.images.names import counted
 from fieldmark.images.threads import ordered_map
 
 Integers = npt.NDArray[np.intp]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from fieldmark.checks.context import Context, Floats, deal_folds, groups_of_classes
 from fieldmark.checks.fitting import fit_logistic
 from fieldmark.images.findings import Finding
-from fieldmark.images.scan import counted
+from fieldmark.images.names import counted
 
 Probabilities = npt.NDArray[np.float64]
 

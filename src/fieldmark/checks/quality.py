@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fieldmark.checks.alignment import LUMINANCE
 from fieldmark.checks.context import Context, Floats
 from fieldmark.images.findings import Finding
-from fieldmark.images.scan import counted
+from fieldmark.images.names import counted
 from fieldmark.images.threads import ordered_map
 
 TINY = 32  # pixels of the shorter side

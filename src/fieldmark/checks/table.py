@@ -17,9 +17,9 @@ from fieldmark.checks.shortcuts import check_shortcuts
 from fieldmark.evaluation.intervals import wilson
 from fieldmark.images.audit import Audit
 from fieldmark.images.findings import CheckResult, Cost, Finding
+from fieldmark.images.names import counted
 from fieldmark.images.problems import CLUTTER, PROBLEMS
 from fieldmark.images.read import Images
-from fieldmark.images.scan import counted
 
 FEW_IMAGES, FEW_GROUPS = 20, 5  # of a class: with fewer, nothing can be said of it
 IMBALANCE = 3.0  # times as many images in the largest class as in the smallest

@@ -28,8 +28,8 @@ from fieldmark.explanation.graph import Graph, Layer, Values, open_graph
 from fieldmark.explanation.occlusion import Occlusion, occlude
 from fieldmark.explanation.words import TELLING, influences, sentence
 from fieldmark.images import formats
+from fieldmark.images.names import printable
 from fieldmark.images.samples import legible
-from fieldmark.images.scan import printable
 from fieldmark.preprocessing import Pixels
 
 CHANNELS_SHOWN = 64  # of one layer

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fieldmark.images.scan import natural_key
+from fieldmark.images.names import natural_key
 
 
 def list_images(names: Iterable[str], *, recursive: bool = False) -> Iterator[str]:

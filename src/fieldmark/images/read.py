@@ -20,8 +20,8 @@ from fieldmark.images import formats
 from fieldmark.images.cache import DEFAULT_LIMIT_BYTES, Entry, RowStore, cache_folder, limit_cache
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.duplicates import thumbnail
+from fieldmark.images.names import printable
 from fieldmark.images.problems import PROBLEMS, Problem
-from fieldmark.images.scan import printable
 from fieldmark.images.threads import ordered_map
 from fieldmark.preprocessing import Pixels, Preprocessing
 
