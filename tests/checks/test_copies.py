@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from fieldmark.checks.alignment import without_frame
 from fieldmark.checks.context import Context, Copy
 from fieldmark.checks.copies import _candidates, _Compared, find_copies, leaks, sets_of
 from fieldmark.images.audit import Leak, audit_images
@@ -48,27 +47,6 @@ def test_every_member_matches_the_first_one_and_every_pair_is_shown() -> None:
         assert likeness == max(alike.get((i, j), 0) for i, j in itertools.product(rows, rows))
     assert pairs <= {pair for rows, _ in sets for pair in itertools.combinations(sorted(rows), 2)}
     assert [likeness for _, likeness in sets] == sorted((likeness for _, likeness in sets), reverse=True)
-
-
-def photo(height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def test_a_frame_is_taken_off_whatever_its_colour() -> None:
-    for level in (0, 128, 255):
-        framed = np.full((120, 150, 3), level, np.uint8)
-        framed[8:-8, 12:-12] = photo(104, 126)
-        assert without_frame(framed).shape == (102, 124, 3)
-
-
-def test_what_is_no_frame_stays() -> None:
-    white = np.full((120, 120, 3), 255, np.uint8)
-    figure = white.copy()
-    figure[10:110, 45:75] = photo(100, 30)  # a figure on white, far from two sides
-    lopsided = white.copy()
-    lopsided[4:-12, 8:-8] = photo(104, 104)
-    for image in (white, figure, lopsided, photo(120, 120), white[:, :, :1]):
-        assert without_frame(image) is image
 
 
 def found_pairs(folder: Path, pictures: dict[str, Image.Image], embeddings: np.ndarray) -> set[tuple[str, ...]]:

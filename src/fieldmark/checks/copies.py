@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark.checks import alignment
+from fieldmark.checks import alignment, planes
 from fieldmark.checks.context import Context, Copy, Floats
 from fieldmark.images.audit import Leak
 from fieldmark.images.dataset import Dataset
@@ -191,8 +191,8 @@ def _candidates(
 ) -> Integers:
     """Pairs (m, 2), i < j, worth a look in detail; `frames` are the images that belong to a sequence."""
     by_embedding, cosines = _neighbours(lambda rows: units[rows] @ units.T, compared, LEAST_COSINE)
-    small = _small(thumbnails)
-    turns = [_flat(alignment.turned(small, turn)) for turn in range(8)]
+    small = planes.reduced(thumbnails @ planes.LUMINANCE, SMALL)
+    turns = [_flat(planes.turned(small, turn)) for turn in range(8)]
     plain = contrasts(thumbnails) < MINIMUM_CONTRAST  # blank pages all look alike
 
     def correlations(rows: slice) -> Floats:
@@ -215,7 +215,7 @@ def _unframed_thumbnails(context: Context) -> npt.NDArray[np.uint8]:
     rim = np.concatenate([thumbnails[:, 0], thumbnails[:, -1], thumbnails[:, 1:-1, 0], thumbnails[:, 1:-1, -1]], axis=1)
     for row in np.flatnonzero(rim.std(axis=1).max(axis=1, initial=0) < RIM).tolist():
         (image,) = context.images.pixels([row])
-        inner = alignment.without_frame(image)
+        inner = planes.without_frame(image)
         if inner is not image:
             thumbnails[row] = thumbnail(inner)
     return thumbnails
@@ -257,8 +257,8 @@ def _likeness(context: Context, pairs: Integers) -> Floats:
     # In the order of their rows, neighbouring pairs share images, which are read and reduced once a block.
     def part(start: int) -> Floats:
         rows, places = np.unique(pairs[start : start + alignment.BLOCK], return_inverse=True)
-        pictures = [alignment.without_frame(image) for image in context.images.pixels(rows)]
-        return alignment.similarity(alignment.planes(pictures), places.reshape(-1, 2))
+        pictures = [planes.without_frame(image) for image in context.images.pixels(rows)]
+        return alignment.similarity(planes.planes(pictures), places.reshape(-1, 2))
 
     parts = ordered_map(part, range(0, len(pairs), alignment.BLOCK), ahead=1)
     return np.concatenate([np.zeros(0, dtype=np.float32), *parts])
@@ -278,12 +278,6 @@ def _likest_of_groups(copies: Sequence[Copy], apart: Integers) -> list[Copy]:
 
 def _unit(vectors: Floats) -> Floats:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6), dtype=np.float32)
-
-
-def _small(thumbnails: npt.NDArray[np.uint8]) -> Floats:
-    grey = thumbnails @ alignment.LUMINANCE
-    factor = grey.shape[1] // SMALL
-    return np.asarray(grey.reshape(len(grey), SMALL, factor, SMALL, factor).mean(axis=(2, 4)), dtype=np.float32)
 
 
 def _flat(pictures: Floats) -> Floats:

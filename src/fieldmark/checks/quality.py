@@ -10,8 +10,8 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark.checks.alignment import LUMINANCE
 from fieldmark.checks.context import Context, Floats
+from fieldmark.checks.planes import luminance
 from fieldmark.images.findings import Finding
 from fieldmark.images.names import counted
 from fieldmark.images.threads import ordered_map
@@ -117,7 +117,7 @@ def _blur(grey: Floats) -> float:
 
 
 def _look(image: npt.NDArray[np.uint8]) -> tuple[float, float, float]:
-    grey = (image @ LUMINANCE if image.shape[2] == 3 else image[:, :, 0]).astype(np.float32)
+    grey = luminance(image)
     counts = np.cumsum(np.bincount(grey.astype(np.uint8).ravel(), minlength=256)) / grey.size
     return float(np.searchsorted(counts, 0.01)), float(np.searchsorted(counts, 0.99)), blur_metric(grey)
 
