@@ -1,4 +1,4 @@
-"""The `fieldmark` command: runs `cli.app` and turns errors into messages and exit codes.
+"""The `fieldmark` command: runs `cli.app.app` and turns errors into messages and exit codes.
 
 0 done · 1 an error of Fieldmark itself · 2 the user's mistake · 3 nothing usable was found, or any file had a
 problem and --strict was given · 130 interrupted, by Ctrl-C or by the system's SIGTERM.
@@ -35,7 +35,7 @@ def main() -> int:
 def _run() -> int:
     from typer.exceptions import TyperException
 
-    from fieldmark.cli import app
+    from fieldmark.cli.app import app
 
     try:
         code = app(standalone_mode=False, prog_name="fieldmark")
