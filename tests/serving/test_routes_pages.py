@@ -43,7 +43,7 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
-@pytest.mark.parametrize("name", ["page.html", "docs.html"])
+@pytest.mark.parametrize("name", ["head.html", "page.html", "docs.html"])
 def test_no_script_style_or_address_of_another_server_stands_in_a_page(name: str) -> None:
     text = (PACKAGE / "templates" / name).read_text("utf-8")
     elements = Elements()
