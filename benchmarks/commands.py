@@ -10,44 +10,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 from PIL import Image
 
 from hardware import hardware, shared_data, write_results
-
-FIELDMARK = Path(sys.executable).parent / "fieldmark"
-
-
-def measure(arguments: list[str | Path], folder: Path, cache: Path, runs: int = 1) -> dict[str, float]:
-    """Run a command in `folder`; the median wall time in seconds and the largest peak memory in MB of `runs` runs."""
-    seconds, megabytes = [], []
-    for _ in range(runs):
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [FIELDMARK, *arguments],
-            cwd=folder,
-            env={**os.environ, "FIELDMARK_CACHE_DIR": str(cache)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        _, errors = process.stderr.read(), None
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0, (arguments, process.returncode, errors)
-        seconds.append(time.perf_counter() - start)
-        megabytes.append(usage.ru_maxrss / 1024)
-    return {
-        "seconds": round(statistics.median(seconds), 2),
-        "slowest": round(max(seconds), 2),
-        "peak_mb": round(max(megabytes)),
-        "runs": runs,
-    }
+from measuring import measure
 
 
 def many_small_images(folder: Path, count: int) -> Path:

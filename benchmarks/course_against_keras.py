@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from typing import Any
 
 import keras_course
 from hardware import hardware, write_results
+from measuring import spread
 
 HERE = Path(__file__).parent
 ENVIRONMENT = HERE / ".environments" / "keras"
@@ -191,11 +191,6 @@ def summary(fieldmark: Side, keras: Side, arguments: argparse.Namespace) -> dict
         "steps_within_1e-3": steps_within(differences),
         "largest_relative_difference": max(differences),
     }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, least and greatest."""
-    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
 
 
 def table(results: dict[str, Any]) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from commands import measure
 from hardware import hardware, write_results
+from measuring import measure
 
 SIDE = 300
 FRAMES = 50  # images of one sequence: a window that moves over one larger picture

@@ -20,7 +20,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from commands import measure
 from fieldmark import export
 from fieldmark.embedding import BATCH, embed, find_backbone
 from fieldmark.images.read import Images, read
@@ -28,6 +27,7 @@ from fieldmark.images.scan import scan
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.runtime import open_session
 from hardware import hardware, shared_data, write_results
+from measuring import measure
 
 TURNS = 6
 IMAGES = 512  # of one turn

@@ -27,12 +27,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from course_against_keras import keras_python, spread
+from course_against_keras import keras_python
 from fieldmark.images import formats
 from fieldmark.images.read import Images, read
 from fieldmark.images.scan import scan
 from fieldmark.preprocessing import Preprocessing
 from hardware import hardware, shared_data, write_results
+from measuring import spread
 
 HERE = Path(__file__).parent
 BATCH = 32  # Keras's default

@@ -9,7 +9,6 @@ an open loop at five times the throughput just measured, on 200 connections; eve
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -17,7 +16,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -26,13 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from commands import FIELDMARK, measure
-from course_against_keras import spread
 from fieldmark import classifier
 from fieldmark.images import formats
 from fieldmark.images.listing import list_images
 from hardware import hardware, shared_data, write_results
-from predicting import bare_rate, copies
+from measuring import FIELDMARK, answering_options, bare_rate, copies, in_turns, ratio, spread, trained
 
 CLIENTS = 8
 CONNECTIONS = 200
@@ -76,7 +72,6 @@ def take_turns(run: Path, port: int, paths: list[str], expected: dict[str, Any],
     """ONNX Runtime alone, one image a request, and 16 images a request, in turns."""
     preprocessing = classifier.load(run).preprocessing
     pixels = np.stack([formats.load(Path(path), preprocessing) for path in paths])
-    rates: dict[str, list[float]] = {"bare": [], "one": [], "sixteen": []}
     cores: list[float] = []
 
     def ours(images: int) -> float:
@@ -92,20 +87,13 @@ def take_turns(run: Path, port: int, paths: list[str], expected: dict[str, Any],
         "sixteen": lambda: ours(16),
     }
     ours(1)  # warm-up
-    for turn in range(turns):
-        for name in list(contenders) if turn % 2 == 0 else list(reversed(contenders)):
-            rates[name].append(contenders[name]())
-        print(turn + 1, {name: round(values[-1], 1) for name, values in rates.items()}, file=sys.stderr)
-    ratios = {
-        name: spread([own / bare for own, bare in zip(rates[name], rates["bare"], strict=True)])
-        for name in ("one", "sixteen")
-    }
+    rates = in_turns(contenders, turns)
     return {
         "images": len(paths),
         "clients": CLIENTS,
         "client_cores": spread(cores),
         "images_per_second": {name: spread(values) for name, values in rates.items()},
-        "ratio": ratios,
+        "ratio": {name: ratio(rates[name], rates["bare"]) for name in ("one", "sixteen")},
     }
 
 
@@ -207,21 +195,12 @@ def expected_rows(run: Path, paths: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, write the results, print the table."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--turns", type=int, default=5)
-    options.add_argument("--images", type=int, default=1000)
+    options = answering_options(__doc__)
     options.add_argument("--uploads", type=int, default=5000)
     options.add_argument("--starts", type=int, default=9)
-    options.add_argument("--run", type=Path, help="a run folder; otherwise one is trained on horses-or-humans")
-    options.add_argument("--no-write", action="store_true", help="only print")
     arguments = options.parse_args()
     machine = hardware()
-    with tempfile.TemporaryDirectory() as name:
-        folder, cache = Path(name), Path(name) / "cache"
-        os.environ["FIELDMARK_CACHE_DIR"] = str(cache)
-        run = arguments.run.absolute() if arguments.run else folder / "run"
-        if not arguments.run:
-            measure(["train", shared_data() / "horses-or-humans", "--out", run], folder, cache)
+    with trained(arguments.run) as (folder, _, run):
         results: dict[str, Any] = {"hardware": machine, "turns": arguments.turns}
         results["start"] = starts(run, arguments.starts)
         paths = list(map(str, list_images([str(copies(folder / "images", arguments.images))])))
