@@ -35,7 +35,7 @@ def measure(arguments: list[str | Path], folder: Path, cache: Path, runs: int = 
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        _, errors = process.stderr.read(), None
+        errors = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0, (arguments, process.returncode, errors)

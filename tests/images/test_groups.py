@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from fieldmark.errors import DatasetError
 from fieldmark.images.duplicates import thumbnails
-from fieldmark.images.groups import GROUP_RULES, Evidence, Groups, find_groups, nearest_agreement
+from fieldmark.images.groups import GROUP_RULES, Groups, find_groups
 
 Bytes = np.ndarray
 
@@ -106,21 +106,6 @@ def test_days_are_groups_only_where_the_images_say_so() -> None:
     assert find(paths, scenes(range(len(paths)))).rule == "none"
 
 
-@pytest.mark.parametrize(
-    ("evidence", "convincing"),
-    [
-        (Evidence(100, 40, 10, 9), True),  # a third of the way from chance to certainty
-        (Evidence(100, 12, 2, 2), True),  # little, but six times chance
-        (Evidence(4000, 1300, 1000, 750), False),  # sure, but weak: the light of a day
-        (Evidence(4, 3, 1, 0.75), False),  # strong, but few: luck
-        (Evidence(10, 0, 5, 2.5), False),
-        (Evidence(0, 0, 0, 0), False),
-    ],
-)
-def test_evidence_must_be_strong_and_sure(evidence: Evidence, convincing: bool) -> None:
-    assert evidence.convincing is convincing
-
-
 def test_images_outside_of_the_rule_are_no_group() -> None:
     paths, numbers = dataset(NAMINGS["sequence"])
     mixed = np.random.default_rng(0).permutation(numbers).tolist()
@@ -188,7 +173,7 @@ def test_the_same_name_in_train_and_validation(leaks: bool) -> None:
 
 
 def test_order_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fieldmark.images.groups.IMAGES_LOOKED_AT", 40)  # fewer than there are
+    monkeypatch.setattr("fieldmark.images.agreement.IMAGES_LOOKED_AT", 40)  # fewer than there are
     paths, numbers = dataset(NAMINGS["sequence"], sequences=20)
     images = scenes(numbers, change=70)
     order = np.random.default_rng(0).permutation(len(paths))
@@ -306,25 +291,6 @@ def test_no_images() -> None:
 def test_names_that_are_not_utf8() -> None:
     paths, numbers = dataset(lambda s, f: f"caf\udce9{s}-{f}")
     assert find(paths, scenes(numbers)).names[0] == "cat/caf\udce90"
-
-
-def test_nearest_agreement_equals_counting_by_hand() -> None:
-    random = np.random.default_rng(0)
-    features = random.normal(size=(40, 5)).astype(np.float32)
-    names, arenas, apart = random.integers(0, 6, 40), random.integers(0, 2, 40), random.integers(0, 3, 40)
-    for others in (np.arange(40), apart):
-        looked_at = same = 0
-        expected = 0.0
-        for row in range(40):
-            allowed = np.flatnonzero((arenas == arenas[row]) & (others != others[row]))
-            share = float((names[allowed] == names[row]).mean())
-            if 0 < share < 1:
-                nearest = allowed[np.linalg.norm(features[allowed] - features[row], axis=1).argmin()]
-                looked_at, same = looked_at + 1, same + (names[nearest] == names[row])
-                expected += share
-        evidence = nearest_agreement(features, names, arenas, None if others is not apart else apart)
-        assert (evidence.looked_at, evidence.same) == (looked_at, same)
-        assert evidence.expected == pytest.approx(expected)
 
 
 def real(root: Path, pattern: str) -> Groups:
