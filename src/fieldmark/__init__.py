@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fieldmark.auditing import audit
     from fieldmark.classifier import Classifier, Prediction, load
-    from fieldmark.comparing import compare
+    from fieldmark.comparing.compare import compare
     from fieldmark.errors import FieldmarkError
     from fieldmark.explanation.explain import explain
     from fieldmark.images.batches import flow_from_directory
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fieldmark.preprocessing import Preprocessing
     from fieldmark.recipe import Recipe
     from fieldmark.runs import Run
-    from fieldmark.sweeping import sweep
+    from fieldmark.sweeping.sweep import sweep
 
 __version__ = "0.1.0"
 
@@ -53,12 +53,12 @@ _HOMES = {
     "Recipe": "fieldmark.recipe",
     "Run": "fieldmark.runs",
     "audit": "fieldmark.auditing",
-    "compare": "fieldmark.comparing",
+    "compare": "fieldmark.comparing.compare",
     "evaluate": "fieldmark.pipeline",
     "explain": "fieldmark.explanation.explain",
     "flow_from_directory": "fieldmark.images.batches",
     "load": "fieldmark.classifier",
-    "sweep": "fieldmark.sweeping",
+    "sweep": "fieldmark.sweeping.sweep",
     "train": "fieldmark.pipeline",
 }
 

@@ -99,7 +99,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare two classifiers on the same images: which is better, how sure that is, and which images flipped."""
-    from fieldmark import comparing
+    from fieldmark.comparing import compare as comparing
     from fieldmark.report import lines
     from fieldmark.training.progress import Progress
 

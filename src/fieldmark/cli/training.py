@@ -73,8 +73,8 @@ def sweep(
 
     A sweep that was interrupted goes on where it stopped when the same command is given again.
     """
-    from fieldmark import sweeping
     from fieldmark.report import lines
+    from fieldmark.sweeping import sweep as sweeping
     from fieldmark.training.progress import Progress
 
     found = sweeping.sweep(

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 import fieldmark
-from fieldmark import sweeping
 from fieldmark.errors import FieldmarkError, OutputError, RecipeError
 from fieldmark.report.dots import DOT, dodged, dot_plot
 from fieldmark.report.lines import sweep_lines
 from fieldmark.runs import Run
+from fieldmark.training.choices import choose
 
 RECIPE = {"network": "course", "channels": (8,), "epochs": 3, "batch_size": 16}
 
@@ -29,7 +29,7 @@ def trainings(trained: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def train(directory: Path, *, out: Path, validation: Path | None, progress: object, **choices: Any) -> Run:
         network = choices.pop("network")
-        recipe, _ = sweeping.choose(network, choices)
+        recipe, _ = choose(network, choices)
         shutil.copytree(trained, out)
         (out / "recipe.json").write_text(json.dumps(recipe.to_json()))
         done.append(out)
@@ -137,74 +137,6 @@ def test_an_interrupted_training_ends_the_sweep(
     again = fieldmark.sweep(faces, **sweep)
     assert not again["interrupted"]
     assert [path.name for path in trainings] == ["seed-0", "seed-1", "seed-1", "seed-2"]
-
-
-def test_images_whose_answer_depends_on_the_choice(trained: Path) -> None:
-    stored = sweeping.read_csv(trained / "predictions.csv").select("validation")
-    shares = stored.probabilities.copy()
-    shares[0] = shares[0][::-1]
-    turned = sweeping.Predictions(stored.paths, stored.labels, shares, stored.splits, stored.groups, stored.classes)
-    right = bool(stored.correct[0])
-    images = sweeping._images({"small": [(None, stored), (None, turned)], "large": [(None, stored)] * 2})  # type: ignore[list-item]
-    assert [image["path"] for image in images if image["differs"]] == [stored.paths[0]]
-    assert images[0]["right"] == {"small": 0.5, "large": float(right)}
-
-
-def validation(right: list[bool], paths: list[str] | None = None) -> sweeping.Predictions:
-    """Answers to images of two classes in turn."""
-    labels = np.arange(len(right), dtype=np.int32) % 2
-    shares = np.full((len(right), 2), 0.1, np.float32)
-    shares[np.arange(len(right)), np.where(right, labels, 1 - labels)] = 0.9
-    names = tuple(paths or [f"{row}.png" for row in range(len(right))])
-    return sweeping.Predictions(names, labels, shares, ("validation",) * len(right), names, ("a", "b"))
-
-
-def told(best: list[list[bool]], other: list[list[bool]]) -> tuple[dict[str, Any], str]:
-    """The other choice against the best, and what is said of the two."""
-
-    def group(runs: list[list[bool]]) -> list[tuple[Any, sweeping.Predictions]]:
-        plan = sweeping.plan_sweep({"network": "course"}, seeds=len(runs), folder=Path("out"))
-        return [(planned, validation(right)) for planned, right in zip(plan, runs, strict=True)]
-
-    by_choice = {"size 75": group(other), "size 150": group(best)}
-    rows = [
-        {"choice": name, "accuracy": float(np.mean([part.correct.mean() for _, part in of_choice])), "n": 100}
-        for name, of_choice in by_choice.items()
-    ]
-    (against,) = sweeping._against_best(rows, by_choice)
-    (remark,) = sweeping._best(rows, [against])
-    return against, remark
-
-
-def test_what_cannot_be_told_apart_is_not_called_best() -> None:
-    # A percent or two, where the seeds differ by far more
-    against, remark = told(
-        [[True] * 95 + [False] * 5, [True] * 85 + [False] * 15], [[True] * 80 + [False] * 20, [True] * 98 + [False] * 2]
-    )
-    assert not against["told_apart"]
-    assert remark.startswith("size 150 has the most right answers (90.0 %), but cannot be told apart from size 75")
-    assert "+1.0 points" in remark
-
-
-def test_what_is_surely_better_is_called_best() -> None:
-    against, remark = told([[True] * 98 + [False] * 2] * 3, [[True] * 60 + [False] * 40] * 3)
-    assert against["told_apart"]
-    assert against["difference"] == pytest.approx(0.38)
-    assert against["images_interval"][0] > 0
-    assert remark.startswith("size 150 was best (98.0 %)")
-    # One seed: the images alone decide, and few of them say nothing
-    against, _ = told([[True] * 98 + [False] * 2], [[True] * 60 + [False] * 40])
-    assert (against["seeds_interval"], against["told_apart"]) == (None, True)
-    against, _ = told([[True] * 4], [[True] * 3 + [False]])
-    assert not against["told_apart"]
-
-
-def test_a_split_of_each_seed_is_said() -> None:
-    first, second = validation([True] * 4), validation([True] * 4, ["5", "6", "7", "8"])
-    rows = [{"n": 4}]
-    assert sweeping._other_images(rows, {"a": [(None, first), (None, first)]}) == []  # type: ignore[list-item]
-    (remark,) = sweeping._other_images(rows, {"a": [(None, first), (None, second)]})  # type: ignore[list-item]
-    assert "each seed splits anew" in remark
 
 
 def test_equal_runs_are_all_seen_in_the_plot() -> None:

@@ -1,43 +1,25 @@
-"""Comparing: two classifiers on the same images, from what their runs stored or on a folder of labelled images.
-
-fieldmark compare runs/photos-1 runs/photos-2 [DIR]
-"""
+"""Answers: what two classifiers say of the same images, from what their runs stored or computed anew."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import math
-import statistics
-import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from fieldmark import storage
-from fieldmark.classifier import Classifier, load
+from fieldmark.classifier import Classifier
 from fieldmark.errors import DatasetError, ModelFileError
-from fieldmark.evaluation.compare import compare_predictions
-from fieldmark.evaluation.metrics import percent
 from fieldmark.evaluation.predictions import Predictions, read_csv
 from fieldmark.images.audit import audit_images
 from fieldmark.images.names import counted
 from fieldmark.images.read import read
-from fieldmark.images.samples import PAPER, legible, tile, write
 from fieldmark.pipeline import scan_labelled
 from fieldmark.runs import Run
-from fieldmark.runtime import BATCH
 from fieldmark.storage import unguard
 from fieldmark.training.learn import file_answers
 from fieldmark.training.progress import Progress
-
-SPEED_ROUNDS = 3  # batches timed of each classifier, in turns
-FLIPS_DRAWN = 60
-FLIP_COLUMNS = 6
-THUMBNAIL, LINE, GAP = 160, 16, 8  # pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,96 +40,8 @@ class Answers:
     files: tuple[Path, ...]
 
 
-def compare(
-    first: str | Path,
-    second: str | Path,
-    directory: str | Path | None = None,
-    *,
-    out: str | Path | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Compare two run folders or classifier files, A and B, on the same images.
-
-    Without `directory` the images are those that both runs held out and stored, matched by content: the validation
-    split, or the test split where validation shares none. With it they are the images of its class folders. Only
-    classes that both know are compared. `out` is a folder for `compare.json` and `flips.png`.
-
-    Returns what `fieldmark.evaluation.compare.compare_predictions` finds, and for each side its file size in bytes,
-    the images a second its network answers here and now, and the seconds its training took. Raises DatasetError where
-    the two share no class or no image, ModelFileError for what cannot be read.
-    """
-    progress = progress or Progress(quiet=True)
-    sides = _side(first), _side(second)
-    shared, remarks = _shared_classes(*sides)
-    if directory is None:
-        split, answers, more = _stored_answers(*sides, shared)
-    else:
-        split = None
-        answers, more = _fresh_answers(*sides, shared, Path(directory), progress)
-    found = compare_predictions(answers[0].predictions, answers[1].predictions)
-    with progress.stage("measure the speed"):
-        speeds = _speeds(sides[0].classifier, sides[1].classifier)
-    result = {
-        **found,
-        "a": found["a"] | _facts(sides[0], speeds[0]),
-        "b": found["b"] | _facts(sides[1], speeds[1]),
-        "split": split,
-        "directory": str(directory) if directory is not None else None,
-        "classes": list(shared),
-        "remarks": [*remarks, *more, *found["remarks"]],
-        "sentence": _sentence(found),
-    }
-    if out is not None:
-        folder = storage.make_folder(Path(out))
-        storage.write_json(folder / "compare.json", result)
-        files = dict(zip(answers[0].predictions.paths, answers[0].files, strict=True))
-        storage.write_picture(folder / "flips.png", flip_grid(result, files))
-    return result
-
-
-def flip_grid(found: dict[str, Any], files: dict[str, Path]) -> Image.Image:
-    """The images that flipped, each with its label and both answers; of more than 60 the first of either way."""
-    ways = [[flip for flip in found["flips"] if flip["better"] == better] for better in ("a", "b")]
-    half = FLIPS_DRAWN // 2
-    room = [max(half, FLIPS_DRAWN - len(ways[1])), max(half, FLIPS_DRAWN - len(ways[0]))]
-    sections = [(way[:limit], len(way)) for way, limit in zip(ways, room, strict=True)]
-    cell = THUMBNAIL + 3 * LINE + GAP
-    rows = [max(1, math.ceil(len(shown) / FLIP_COLUMNS)) if shown else 0 for shown, _ in sections]
-    width = GAP + FLIP_COLUMNS * (THUMBNAIL + GAP)
-    page = Image.new("RGB", (width, sum(2 * LINE + count * cell for count in rows) + GAP), PAPER)
-    top = 0
-    titles = ("right with A, wrong with B", "wrong with A, right with B")
-    classes = {name: number for number, name in enumerate(found["classes"], start=1)}
-    for title, (shown, total), count in zip(titles, sections, rows, strict=True):
-        some = f", the first {len(shown)} shown" if len(shown) < total else ""
-        write(page, f"{title}: {total}{some}", (GAP, top + LINE), width - 2 * GAP, size=14)
-        for number, flip in enumerate(shown):
-            left = GAP + number % FLIP_COLUMNS * (THUMBNAIL + GAP)
-            above = top + 2 * LINE + number // FLIP_COLUMNS * cell
-            page.paste(tile(files[flip["path"]], THUMBNAIL)[0], (left, above))
-            for line, text in enumerate(_flip_lines(flip, classes)):
-                write(page, text, (left, above + THUMBNAIL + line * LINE + LINE // 2), THUMBNAIL, size=12)
-        top += 2 * LINE + count * cell
-    return page
-
-
-def _flip_lines(flip: dict[str, Any], classes: dict[str, int]) -> list[str]:
-    def name(label: str) -> str:
-        return legible(label, classes.get(label, 0))
-
-    return [
-        f"is {name(flip['label'])}",
-        f"A: {name(flip['a'])} {percent(flip['a_probability'])}",
-        f"B: {name(flip['b'])} {percent(flip['b_probability'])}",
-    ]
-
-
-def _side(path: str | Path) -> Side:
-    classifier = load(path)
-    return Side(str(path), classifier, Run(Path(path)) if (Path(path) / "run.json").is_file() else None)
-
-
-def _shared_classes(first: Side, second: Side) -> tuple[tuple[str, ...], list[str]]:
+def shared_classes(first: Side, second: Side) -> tuple[tuple[str, ...], list[str]]:
+    """The classes that both know, in the order of the first, and remarks on those that one alone knows."""
     a, b = first.classifier.classes, second.classifier.classes
     shared = tuple(name for name in a if name in b)
     if not shared:
@@ -164,7 +58,7 @@ def _shared_classes(first: Side, second: Side) -> tuple[tuple[str, ...], list[st
     return shared, remarks
 
 
-def _stored_answers(
+def stored_answers(
     first: Side, second: Side, shared: tuple[str, ...]
 ) -> tuple[str, tuple[Answers, Answers], list[str]]:
     """What both runs answered for the held-out images that they share, in one order."""
@@ -244,7 +138,7 @@ def _kept(answers: Answers, rows: list[int]) -> Answers:
     )
 
 
-def _fresh_answers(
+def fresh_answers(
     first: Side, second: Side, shared: tuple[str, ...], root: Path, progress: Progress
 ) -> tuple[tuple[Answers, Answers], list[str]]:
     """What both answer for the images of a folder of class folders."""
@@ -286,44 +180,3 @@ def _trained_on(name: str, side: Side, answers: Answers) -> str:
     train = {content for content, split in _hashes(side.run).values() if split == "train"}
     count = sum(content in train for content in answers.hashes)
     return f"{name} was trained on {counted(count, 'image')} of these, which flatters it" if count else ""
-
-
-def _speeds(first: Classifier, second: Classifier) -> tuple[float, float]:
-    """Images a second that each network answers, both in turns; reading and resizing are not included."""
-    random = np.random.default_rng(0)
-    times: tuple[list[float], list[float]] = ([], [])
-    pixels = [random.integers(0, 256, (BATCH, *side.preprocessing.shape), np.uint8) for side in (first, second)]
-    for number in range(SPEED_ROUNDS + 1):
-        for classifier, images, seconds in zip((first, second), pixels, times, strict=True):
-            started = time.perf_counter()
-            classifier.probabilities(images)
-            if number:  # the first one warms up
-                seconds.append(time.perf_counter() - started)
-    return BATCH / statistics.median(times[0]), BATCH / statistics.median(times[1])
-
-
-def _facts(side: Side, images_per_second: float) -> dict[str, Any]:
-    preprocessing = side.classifier.preprocessing
-    seconds = side.run.info["seconds"] if side.run else {}
-    return {
-        "path": side.name,
-        "network": side.classifier.metadata.get("recipe", {}).get("network"),
-        "image_size": [preprocessing.height, preprocessing.width],
-        "bytes": side.classifier.path.stat().st_size,
-        "images_per_second": images_per_second,
-        "training_seconds": seconds.get("total"),
-    }
-
-
-def _sentence(found: dict[str, Any]) -> str:
-    low, high = (100 * bound for bound in found["difference_interval"])
-    points = 100 * found["difference"]
-    facts = f"{abs(points):.1f} points (95 % interval of B − A: {low:+.1f} to {high:+.1f})".replace("-", "−")
-    where = f"on {found['n']} images" + (f" in {found['groups']} groups" if found["groups"] < found["n"] else "")
-    if low > 0:
-        return f"B is better than A by {facts} {where}."
-    if high < 0:
-        return f"A is better than B by {facts} {where}."
-    lead = "The two are equally often right" if not points else f"{'B' if points > 0 else 'A'} leads by {facts}"
-    bounds = "" if points else f" (95 % interval of B − A: {low:+.1f} to {high:+.1f} points)".replace("-", "−")
-    return f"{lead}{bounds} {where}: which of them is better cannot be told from these."
