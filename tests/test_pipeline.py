@@ -64,7 +64,7 @@ def test_every_number_comes_from_the_exported_file(trained: Path) -> None:
     np.testing.assert_allclose(classifier.answers(pixels)[1], predictions.familiarity, atol=1e-6)
     assert classifier.metadata["temperature"] == 1
     assert classifier.metadata["familiarity"]["unfamiliar_below"] == 0.01
-    assert "training for each point" in run.metrics["learning_curve"]["sentence"]
+    assert "--folds 3" in run.metrics["learning_curve"]["sentence"]
 
 
 def test_a_run_folder_is_whole(trained: Path) -> None:

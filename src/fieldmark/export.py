@@ -41,12 +41,15 @@ ROWS = 1024
 TOLERANCE = 1e-4
 
 
-def network_graph(network: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
-    """The graph of a whole network: uint8 images to probabilities, and to the embedding where it has features."""
+def network_graph(network: nn.Module, preprocessing: Preprocessing, *, temperature: float = 1.0) -> onnx.ModelProto:
+    """The graph of a whole network: uint8 images to probabilities, and to the embedding where it has features.
+
+    Logits are divided by the temperature.
+    """
     from fieldmark.networks.deployed import Deployed
 
     names = [PROBABILITIES, EMBEDDING] if Deployed.has_features(network) else [PROBABILITIES]
-    return _trace(Deployed(network, preprocessing), preprocessing, names)
+    return _trace(Deployed(network, preprocessing, temperature=temperature), preprocessing, names)
 
 
 def backbone_graph(network: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:

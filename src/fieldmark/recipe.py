@@ -25,6 +25,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "image_size": (1, 4096),
     "epochs": (1, 1_000_000),
     "least_steps": (0, 1_000_000_000),
+    "folds": (0, 100),
     "steps_per_epoch": (1, 1_000_000),
     "batch_size": (1, 1_000_000),
     "learning_rate": (1e-30, 1e30),
@@ -34,7 +35,7 @@ RANGES: dict[str, tuple[float, float]] = {
 # The fields whose default is the network's own: None until `fieldmark.training.choices` fills them in.
 BY_NETWORK = (
     *("image_size", "epochs", "least_steps", "batch_size", "learning_rate", "optimizer", "schedule", "weight_decay"),
-    "augmentation",
+    *("augmentation", "folds"),
 )
 
 
@@ -65,6 +66,11 @@ class Recipe:
     epochs: int | None = choice(None, "how often every training image is seen")
     least_steps: int | None = choice(
         None, "steps in all, at the least: where the epochs are fewer, more are trained; 0 where epochs are chosen"
+    )
+    folds: int | None = choice(
+        None,
+        "parts of the training groups that are left out in turn, in three trainings more for each, to calibrate the "
+        "probabilities and to tell what more images would bring; 0: none",
     )
     steps_per_epoch: int | None = choice(None, "batches an epoch; without it, all images once")
     batch_size: int | None = choice(None, "images of one step")
@@ -99,6 +105,10 @@ class Recipe:
                 raise RecipeError(f"{option(name)} {value}: expected a number from {low:g} to {high:g}")
         if self.until_accuracy is not None and not 0 < self.until_accuracy <= 1:
             raise RecipeError(f"--until-accuracy {self.until_accuracy}: expected a share, such as 0.999")
+        if self.folds == 1:
+            raise RecipeError(
+                "--folds 1: one part left out leaves nothing to train on", hint="2 or more, or 0 for none"
+            )
         if not 0 <= self.validation_fraction < 1:
             raise RecipeError(
                 f"--validation-fraction {self.validation_fraction}: expected a share below 1",

@@ -19,10 +19,11 @@ from fieldmark.preprocessing import Preprocessing
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
-def exported(network: torch.nn.Module, folder: Path, classes: int) -> fieldmark.Classifier:
+def exported(network: torch.nn.Module, folder: Path, classes: int, temperature: float = 1.0) -> fieldmark.Classifier:
     preprocessing = Preprocessing(width=32, height=32)
     metadata = {"classes": list("abcd"[:classes]), "preprocessing": preprocessing.to_json()}
-    export.write_model(export.network_graph(network.eval(), preprocessing), folder / "model.onnx", metadata)
+    graph = export.network_graph(network.eval(), preprocessing, temperature=temperature)
+    export.write_model(graph, folder / "model.onnx", metadata)
     return load(folder, threads=1)
 
 
@@ -48,6 +49,24 @@ def test_global_pooling_gives_the_class_activation_map(tmp_path: Path, classes: 
     shares = classifier.probabilities(PIXELS[None])[0]
     assert found.score == pytest.approx(np.log(shares[1] / shares[0]), abs=1e-3)
     assert found.method == POOLED
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_temperature_divides_the_score_and_every_place(tmp_path: Path, classes: int) -> None:
+    network = build("convnet", (32, 32), outputs=1 if classes == 2 else classes, channels=(8, 16))
+    found = []
+    for name, temperature in (("plain", 1.0), ("warm", 2.5)):
+        (tmp_path / name).mkdir()
+        classifier = exported(network, tmp_path / name, classes, temperature)
+        graph = open_graph(classifier, threads=1)
+        found.append(contributions(graph, graph.run(PIXELS), towards=1, against=0))
+        shares = classifier.probabilities(PIXELS[None])[0]
+        assert found[-1].score == pytest.approx(np.log(shares[1] / shares[0]), abs=1e-3)
+    plain, warm = found
+    assert plain.places is not None
+    assert warm.places is not None
+    np.testing.assert_allclose(warm.places * 2.5, plain.places, atol=1e-6)
+    assert warm.method == POOLED
 
 
 def test_dense_layers_are_followed_back_exactly(tmp_path: Path) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import fieldmark
+from fieldmark.classifier import load
 from fieldmark.embedding import embed, find_backbone
 from fieldmark.errors import RecipeError
 from fieldmark.images.read import read
 from fieldmark.images.scan import scan
 from fieldmark.preprocessing import Preprocessing
+from fieldmark.training import learn as learn_module
 from fieldmark.training.choices import choose
 from fieldmark.training.fine_tune import SHARE_OF_NEXT, parameter_groups, with_fitted_head
 from fieldmark.training.head import Head, fit_head
@@ -84,6 +87,23 @@ def test_a_run_is_as_any_other(faces: Path, tmp_path: Path) -> None:
     assert not np.allclose(fieldmark.load(frozen.folder).embeddings(pixels), classifier.embeddings(pixels), atol=1e-4)
     again = fieldmark.train(faces, out=tmp_path / "again", **SMALL)
     assert (again.folder / "model.onnx").read_bytes() == run.model.read_bytes()
+
+
+def test_folds_fine_tune_from_heads_that_have_not_seen_the_groups_left_out(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    original = learn_module.fit_head
+
+    def fit_head(embeddings: np.ndarray, *rest: Any, **named: Any) -> Any:
+        counts.append(len(embeddings))
+        return original(embeddings, *rest, **named)
+
+    monkeypatch.setattr(learn_module, "fit_head", fit_head)
+    run = fieldmark.train(faces, out=tmp_path / "run", **SMALL, folds=2)
+    assert len(counts) == 1 + 2 * 3
+    assert all(count <= (counts[0] + 1) // 2 + 1 for count in counts[1:])
+    assert load(run.folder).metadata["temperature"] != 1.0
 
 
 def test_each_group_moves_by_its_share(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,24 @@ def fit_temperature(logits: Logits, labels: Labels, groups: Sequence[str]) -> fl
     return float(np.exp(-_least(loss, -np.log(hottest), -np.log(coldest))))
 
 
+def calibrate(left_out: Logits, labels: Labels, groups: Sequence[str]) -> Temperature:
+    """Return the temperature for logits (n, outputs) of images left out, NaN where none were made: see fit_temperature.
+
+    >>> calibrate(np.full((2, 1), np.nan), np.array([0, 1]), ["a", "b"]).value
+    1.0
+    """
+    rows = np.flatnonzero(np.isfinite(left_out).all(axis=1))
+    if not len(rows):
+        return Temperature(1.0, "no fold held every class, so the probabilities were not calibrated")
+    own = [groups[int(row)] for row in rows]
+    value = fit_temperature(left_out[rows], labels[rows], own)
+    return Temperature(
+        value,
+        f"probabilities calibrated with temperature {value:.3f} ({'less' if value > 1 else 'more'} sure than fitted), "
+        f"on the answers for {len(rows)} training images of {len(set(own))} groups, each group left out of its own fit",
+    )
+
+
 def _least(function: Any, low: float, high: float) -> float:
     """Return where a function with one valley is least, by golden sections, to 1e-4."""
     share = (np.sqrt(5) - 1) / 2

@@ -18,14 +18,18 @@ class Deployed(nn.Module):
 
     Input uint8 (batch, height, width, 3); output probabilities float32 (batch, classes), with the embedding
     float32 (batch, d) behind them where the network has features; the embedding alone without head.
+    Logits are divided by the temperature before they become probabilities.
     """
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing, *, head: bool = True) -> None:
+    def __init__(
+        self, network: nn.Module, preprocessing: Preprocessing, *, head: bool = True, temperature: float = 1.0
+    ) -> None:
         super().__init__()
         self.network = network
         self.mean = preprocessing.mean
         self.deviation = preprocessing.deviation
         self.head = head
+        self.temperature = temperature
 
     @staticmethod
     def has_features(network: nn.Module) -> bool:
@@ -36,9 +40,12 @@ class Deployed(nn.Module):
         """Answer for a batch; see the class."""
         x = scaled(images, self.mean, self.deviation)
         if not isinstance(self.network, WITH_FEATURES):
-            return probabilities(self.network(x))
+            return self._probabilities(self.network(x))
         embedding = self.network.features(x)
-        return (probabilities(self.network.head(embedding)), embedding) if self.head else embedding
+        return (self._probabilities(self.network.head(embedding)), embedding) if self.head else embedding
+
+    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        return probabilities(logits if self.temperature == 1.0 else logits / self.temperature)
 
 
 def scaled(images: torch.Tensor, mean: float, deviation: float) -> torch.Tensor:

@@ -42,6 +42,7 @@ class NetworkSpec:
     schedule: str
     weight_decay: float
     augmentation: str
+    folds: int = 0  # trainings by steps are not repeated unless that is asked for
 
 
 def _course(image_size: tuple[int, int], outputs: int, channels: Channels) -> Course:

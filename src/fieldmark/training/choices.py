@@ -27,6 +27,7 @@ OWN_NETWORK: dict[str, Any] = {
     "schedule": "constant",
     "weight_decay": 0.0,
     "augmentation": "none",
+    "folds": 0,
 }
 
 

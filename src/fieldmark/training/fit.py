@@ -64,7 +64,7 @@ def fit(
     choices: StepChoices,
     preprocessing: Preprocessing,
     *,
-    folder: Path,
+    folder: Path | None = None,
     device: torch.device = CPU,
     groups: Sequence[dict[str, Any]] | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
@@ -72,8 +72,9 @@ def fit(
 ) -> History:
     """Train `network` in place on the train split; history.csv and checkpoints/ in `folder` grow epoch by epoch.
 
-    It comes back on the CPU, whatever `device` it was trained on. `groups` are parameter groups of torch.optim, each
-    with its `share` of the learning rate; None: all weights alike. Ctrl-C ends the training and keeps what was learnt.
+    Without a folder nothing is written. The network comes back on the CPU, whatever `device` it was trained on.
+    `groups` are parameter groups of torch.optim, each with its `share` of the learning rate; None: all weights alike.
+    Ctrl-C ends the training and keeps what was learnt.
     Raises TrainingError when the loss is no longer a finite number.
     """
     history: list[Epoch] = []
@@ -87,11 +88,11 @@ def fit(
                 # One pass over the training images, then loss and accuracy on validation with the weights as they are.
                 row = _epoch(epoch, step, feed, optimizer, images, choices, on_step)
                 history.append(row)
-                write_history(folder / "history.csv", history)
-                write_checkpoint(folder / "checkpoints" / "last.safetensors", network)
-                if choices.keep == "best" and _is_better(row, best):
+                better = choices.keep == "best" and _is_better(row, best)
+                if better:
                     best = row, snapshot(network)
-                    write_checkpoint(folder / "checkpoints" / "best.safetensors", network)
+                if folder is not None:
+                    _write(folder, history, network, better=better)
                 on_epoch(row)
                 if choices.until_accuracy is not None and row.train_accuracy >= choices.until_accuracy:
                     break
@@ -101,6 +102,12 @@ def fit(
         restore(network, best[1])
     kept = best[0].epoch if best is not None else len(history)
     return History(tuple(history), kept, interrupted)
+
+
+def _write(folder: Path, history: Sequence[Epoch], network: nn.Module, *, better: bool) -> None:
+    write_history(folder / "history.csv", history)
+    for name in ("last", "best") if better else ("last",):
+        write_checkpoint(folder / "checkpoints" / f"{name}.safetensors", network)
 
 
 def with_enough_epochs(choices: StepChoices, images: Images) -> StepChoices:

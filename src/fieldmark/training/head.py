@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark.evaluation.calibration import fit_temperature
+from fieldmark.evaluation.calibration import calibrate
 
 Floats = npt.NDArray[np.float32]
 
@@ -78,20 +78,19 @@ def fit_head(
     )
 
 
-def fitted_answers(
+def fitted_logits(
     embeddings: Floats,
     labels: npt.NDArray[np.int32],
     others: Floats,
     strength: float,
     *,
     balanced: bool = False,
-) -> npt.NDArray[np.int64]:
-    """Answers (m,) for `others` (m, d) of a head fitted at one strength: the place of each in the sorted labels."""
+) -> Floats:
+    """Logits (m, outputs) for `others` (m, d) of a head fitted at one strength, not calibrated."""
     mean, deviation = embeddings.mean(axis=0), embeddings.std(axis=0)
     deviation = np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
     ((weights, bias),) = _fit((embeddings - mean) / deviation, labels, (strength,), balanced)
-    logits = ((others - mean) / deviation) @ weights.T + bias
-    return np.asarray(logits.argmax(axis=1) if logits.shape[1] > 1 else logits[:, 0] >= 0, dtype=np.int64)
+    return np.asarray(((others - mean) / deviation) @ weights.T + bias, dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,21 +135,8 @@ def _choose_strength(
         f"penalty 1/{STRENGTHS[best]:g} chosen by {folds}-fold cross-validation over groups of the training split "
         f"(log loss {losses[best] / len(labels):.4f})"
     )
-    temperature, calibration = _calibrate(left_out[best], labels, groups)
-    return _Chosen(STRENGTHS[best], note, temperature, calibration)
-
-
-def _calibrate(left_out: Floats, labels: npt.NDArray[np.int32], groups: npt.NDArray[np.str_]) -> tuple[float, str]:
-    """The temperature for logits (n, outputs) of left-out images, NaN where none were made, and a sentence."""
-    rows = np.flatnonzero(np.isfinite(left_out).all(axis=1))
-    if not len(rows):
-        return 1.0, "no fold held every class, so the probabilities were not calibrated"
-    temperature = fit_temperature(left_out[rows], labels[rows], groups[rows].tolist())
-    direction = "less" if temperature > 1 else "more"
-    return temperature, (
-        f"probabilities calibrated with temperature {temperature:.3f} ({direction} sure than fitted), on the answers "
-        f"for {len(rows)} training images of {len(np.unique(groups[rows]))} groups, each group left out of its own fit"
-    )
+    calibrated = calibrate(left_out[best], labels, groups.tolist())
+    return _Chosen(STRENGTHS[best], note, calibrated.value, calibrated.note)
 
 
 def _fit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from fieldmark import export
 from fieldmark.classifier import Classifier, load
 from fieldmark.embedding import Backbone, embed, find_backbone
 from fieldmark.errors import missing_extra
-from fieldmark.evaluation.learning_curve import not_measured
 from fieldmark.images.read import Images
 from fieldmark.images.read import Progress as OnProgress
 from fieldmark.images.scan import counted
@@ -26,12 +25,14 @@ from fieldmark.training.familiar import familiar, familiar_by_itself
 from fieldmark.training.head import Head, fit_head
 from fieldmark.training.history import epoch_line, remarks, write_history
 from fieldmark.training.learning_curve import measure_learning_curve
+from fieldmark.training.left_out import Rows
 from fieldmark.training.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn
 
-Rows = npt.NDArray[np.int64]
+    from fieldmark.training.cross_fit import Make, Start
+
 Probabilities = npt.NDArray[np.float32]
 # Probabilities (n, classes) and familiarity (n,), None where the file does not tell it.
 Answers = tuple[Probabilities, npt.NDArray[np.float32] | None]
@@ -103,18 +104,22 @@ def _fitted(images: Images, recipe: Recipe, preprocessing: Preprocessing, progre
         backbone = find_backbone(preprocessing)
     with progress.stage("embed") as step:
         embeddings, said, hardware = _embeddings(images, backbone, recipe, preprocessing, step)
-    dataset = images.dataset
-    rows = dataset.rows("train")
     with progress.stage("fit the head"):
-        head = fit_head(
-            embeddings[rows],
-            dataset.labels[rows],
-            [dataset.groups[row] for row in rows],
-            softmax=recipe.softmax,
-            balanced=recipe.class_weights == "balanced",
-            seed=recipe.seed,
-        )
+        head = _fit_head(embeddings, images.dataset.rows("train"), images, recipe)
     return _Fitted(backbone, embeddings, head, said, hardware)
+
+
+def _fit_head(embeddings: npt.NDArray[np.float32], rows: Rows, images: Images, recipe: Recipe) -> Head:
+    """A head fitted to the embeddings of these rows."""
+    dataset = images.dataset
+    return fit_head(
+        embeddings[rows],
+        dataset.labels[rows],
+        [dataset.groups[row] for row in rows],
+        softmax=recipe.softmax,
+        balanced=recipe.class_weights == "balanced",
+        seed=recipe.seed,
+    )
 
 
 def learn_fine_tuned(
@@ -127,16 +132,22 @@ def learn_fine_tuned(
 ) -> Learnt:
     """Fit a linear head, then train it together with the backbone. Raises MissingExtraError without torch."""
     try:
+        from fieldmark.training.cross_fit import Start
         from fieldmark.training.fine_tune import parameter_groups, with_fitted_head
     except ImportError as error:
         raise missing_extra("fine-tuning", error) from error
-    head = _fitted(images, recipe, preprocessing, progress).head
-    network = with_fitted_head((preprocessing.height, preprocessing.width), head)
-    learnt = _trained(
-        network, images, recipe, preprocessing, folder=folder, progress=progress, groups=parameter_groups(network)
-    )
-    start = f"fine-tuned from a linear head on the frozen backbone: {head.note}"
-    return dataclasses.replace(learnt, choices=(start, *learnt.choices))
+    fitted = _fitted(images, recipe, preprocessing, progress)
+
+    def start(head: Head) -> Start:
+        network = with_fitted_head((preprocessing.height, preprocessing.width), head)
+        return Start(network, parameter_groups(network))
+
+    def make(rows: Rows, seed: int) -> Start:
+        return start(_fit_head(fitted.embeddings, rows, images, dataclasses.replace(recipe, seed=seed)))
+
+    learnt = _trained(start(fitted.head), make, images, recipe, preprocessing, folder=folder, progress=progress)
+    said = f"fine-tuned from a linear head on the frozen backbone: {fitted.head.note}"
+    return dataclasses.replace(learnt, choices=(said, *learnt.choices))
 
 
 def _embeddings(
@@ -170,63 +181,69 @@ def learn_from_scratch(
 ) -> Learnt:
     """Train a network of NETWORKS, or the caller's own, on the train split. Raises MissingExtraError without torch."""
     try:
+        from fieldmark.training.cross_fit import Start, copied
         from fieldmark.training.network import make_network
     except ImportError as error:
         raise missing_extra(f"training the network {recipe.network}", error) from error
-    network = make_network(own, recipe, preprocessing, classes=len(images.dataset.classes))
-    return _trained(network, images, recipe, preprocessing, folder=folder, progress=progress)
+    classes = len(images.dataset.classes)
+    network = make_network(own, recipe, preprocessing, classes=classes)
+    untrained = copied(own) if own is not None and recipe.folds else None
+
+    def make(rows: Rows, seed: int) -> Start:
+        if untrained is not None:
+            return Start(copied(untrained))
+        return Start(make_network(None, dataclasses.replace(recipe, seed=seed), preprocessing, classes=classes))
+
+    return _trained(Start(network), make, images, recipe, preprocessing, folder=folder, progress=progress)
 
 
 def _trained(
-    network: nn.Module,
+    start: Start,
+    make: Make,
     images: Images,
     recipe: Recipe,
     preprocessing: Preprocessing,
     *,
     folder: Path,
     progress: Progress,
-    groups: Sequence[dict[str, Any]] | None = None,
 ) -> Learnt:
-    """Train a network by steps on the train split."""
+    """Train a network by steps on the train split; `make` makes those that are trained without some groups."""
+    from fieldmark.training.cross_fit import told_by_folds
     from fieldmark.training.device import describe, find_device, how_it_trains
     from fieldmark.training.fit import fit, with_enough_epochs
     from fieldmark.training.network import limited_threads, network_answers
 
-    device = find_device(recipe.device)
+    network, device = start.network, find_device(recipe.device)
     choices = with_enough_epochs(StepChoices.of(recipe), images)
-    with progress.stage("train", unit="steps") as step, limited_threads(recipe.threads) as threads:
-        history = fit(
-            network,
-            images,
-            choices,
-            preprocessing,
-            folder=folder,
-            device=device,
-            groups=groups,
-            on_epoch=lambda epoch: progress.line(epoch_line(epoch, choices.epochs)),
-            on_step=step,
-        )
-    if history.interrupted:
-        progress.line("stopping: what was learnt is being written; Ctrl-C again discards it")
+    with limited_threads(recipe.threads) as threads:
+        with progress.stage("train", unit="steps") as step:
+            history = fit(
+                network,
+                images,
+                choices,
+                preprocessing,
+                folder=folder,
+                device=device,
+                groups=start.groups,
+                on_epoch=lambda epoch: progress.line(epoch_line(epoch, choices.epochs)),
+                on_step=step,
+            )
+        if history.interrupted:
+            progress.line("stopping: what was learnt is being written; Ctrl-C again discards it")
+        found = told_by_folds(make, images, recipe, preprocessing, progress, interrupted=history.interrupted)
     with progress.stage("familiarity") as step:
-        graph = export.network_graph(network, preprocessing)
+        graph = export.network_graph(network, preprocessing, temperature=found.temperature.value)
         told = familiar_by_itself(graph, images, threads=recipe.threads, step=step)
     return Learnt(
         graph=told.graph,
-        network_answers=lambda rows: network_answers(network, preprocessing, images.pixels(rows)),
+        network_answers=lambda rows: network_answers(
+            network, preprocessing, images.pixels(rows), temperature=found.temperature.value
+        ),
         answers=lambda model, step: file_answers(load(model, threads=recipe.threads), images, step),
         notes=tuple(remarks(history, choices)),
-        choices=(
-            how_it_trains(network, device, counted(threads, "thread")),
-            "probabilities are as the network gives them: to calibrate them on groups left out, it would have to be "
-            "trained again for each fold",
-            told.note,
-        ),
-        measures={"temperature": 1.0, "familiarity": told.table},
-        learning_curve=not_measured(
-            "A learning curve of a network trained from scratch takes a training for each point: train with fewer "
-            "images and compare."
-        ),
+        choices=(how_it_trains(network, device, counted(threads, "thread")), found.temperature.note, told.note),
+        measures={"temperature": found.temperature.value, "familiarity": told.table},
+        learning_curve=found.learning_curve,
         interrupted=history.interrupted,
         hardware=describe(device),
     )

@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from fieldmark.errors import RecipeError
-from fieldmark.networks.deployed import Deployed
+from fieldmark.images.read import Images
+from fieldmark.networks.deployed import Deployed, scaled
 from fieldmark.networks.table import build
 from fieldmark.preprocessing import Pixels, Preprocessing
 from fieldmark.recipe import Recipe
+from fieldmark.runtime import BATCH
 
 
 def make_network(own: nn.Module | None, recipe: Recipe, preprocessing: Preprocessing, *, classes: int) -> nn.Module:
@@ -57,9 +59,24 @@ def limited_threads(threads: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def network_answers(network: nn.Module, preprocessing: Preprocessing, pixels: Pixels) -> npt.NDArray[np.float32]:
+def network_logits(
+    network: nn.Module, preprocessing: Preprocessing, images: Images, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Logits float32 (rows, outputs) of the network in evaluation mode; a few images are in memory at a time."""
+    network.eval()
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(rows), BATCH):
+            pixels = torch.from_numpy(np.ascontiguousarray(images.pixels(rows[start : start + BATCH])))
+            parts.append(network(scaled(pixels, preprocessing.mean, preprocessing.deviation)).numpy())
+    return np.concatenate(parts)
+
+
+def network_answers(
+    network: nn.Module, preprocessing: Preprocessing, pixels: Pixels, *, temperature: float = 1.0
+) -> npt.NDArray[np.float32]:
     """Probabilities float32 (n, classes) of the network itself, in evaluation mode, for a few images."""
-    deployed = Deployed(network, preprocessing).eval()
+    deployed = Deployed(network, preprocessing, temperature=temperature).eval()
     with torch.no_grad():
         answer = deployed(torch.from_numpy(np.ascontiguousarray(pixels)))
     return np.asarray((answer[0] if isinstance(answer, tuple) else answer).numpy())
