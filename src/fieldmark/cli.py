@@ -398,23 +398,15 @@ def serve(
     except ImportError as error:
         raise missing_extra("fieldmark serve", error, extra="serve") from error
 
-    for line in serving.warnings(host, allow_host or ()):
-        sys.stderr.write(f"{line}\n")
-
-    def ready(address: str) -> None:
-        _write(f"{address}\n")
-        if open_browser:
-            import webbrowser
-
-            webbrowser.open(address)
-
     serving.serve(
         classifier,
         host=host,
         port=port,
         allowed_hosts=allow_host or (),
         token=os.environ.get("FIELDMARK_TOKEN"),
-        on_ready=ready,
+        open_browser=open_browser,
+        on_ready=lambda address: _write(f"{address}\n"),
+        on_warning=lambda line: sys.stderr.write(f"{line}\n"),
     )
 
 

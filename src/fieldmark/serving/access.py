@@ -98,6 +98,12 @@ def check_site(method: str, headers: Headers) -> Refusal | None:
     return _cross_site("Origin", origins[0])
 
 
+def is_direct(headers: Headers) -> bool:
+    """Whether a browser says that its user, or our own page, asked for this: such a request has the cookie sent."""
+    sites = {value for name, value in headers if name == b"sec-fetch-site"}
+    return bool(sites) and sites <= {b"same-origin", b"none"}
+
+
 def check_token(access: Access, headers: Headers) -> Refusal | None:
     """The token as `Authorization: Bearer TOKEN` or in the cookie that `/?token=TOKEN` set."""
     headers = list(headers)

@@ -22,6 +22,7 @@ from fieldmark.serving.connections import Connection, allow_open_files, protocol
 from fieldmark.serving.guard import Guard
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.metrics import Measured
+from fieldmark.serving.opening import Opening
 from fieldmark.serving.service import build_service
 
 BACKLOG = 2048  # connections that the system holds before the server takes them
@@ -31,6 +32,7 @@ ACCEPT_SECONDS = 0.05  # for connections that the system has taken for us
 GRACE_SECONDS = 0.5  # for requests that were sent before their clients could know of the end
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LEAST_TOKEN = 16  # characters
+NO_BROWSER = "warning: no browser could be opened; open the address by hand"
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and where this machine reaches it
 
 
@@ -42,24 +44,36 @@ def serve(
     allowed_hosts: Sequence[str] = (),
     token: str | None = None,
     limits: Limits | None = None,
+    open_browser: bool = False,
     on_ready: Callable[[str], None],
+    on_warning: Callable[[str], object] = lambda line: None,
 ) -> None:
     """Answer until SIGTERM or Ctrl-C; requests under way then are answered first.
 
     `path` is a run folder or its model.onnx, `port` 0 any free one, `allowed_hosts` the names (`name` or `name:port`)
     under which others may reach the server, `token` a secret of your own. `on_ready` is given the address with its
-    token once the server answers.
+    token once the server answers; `open_browser` then opens it. `on_warning` is given what whoever starts the server
+    should know, a line each.
     Raises ModelFileError for a classifier that cannot be loaded, OutputError for an address that cannot be had,
     FieldmarkError for a token that no address or header can hold.
     """
     limits = limits or Limits()
     allow_open_files(limits)
     token = check_token(token) if token else new_token()
-    with listening(host, port) as listener:
+    with listening(host, port) as listener, Opening(lambda: on_warning(NO_BROWSER)) as opening:
+        for line in warnings(host, allowed_hosts):
+            on_warning(line)
         port = listener.getsockname()[1]
         access = Access(token, hosts(host, port, allowed_hosts))
         service = build_service(path, limits)
-        app = Measured(Guard(build_app(service), access, limits), service.metrics)
+        app = Measured(Guard(build_app(service), access, limits, on_entry=opening.done), service.metrics)
+
+        def ready() -> None:
+            address = f"http://{_in_url(reached_at(host))}:{port}/?token={token}"
+            on_ready(address)
+            if open_browser:
+                opening.open(address)
+
         server = Server(
             uvicorn.Config(
                 app,
@@ -75,7 +89,7 @@ def serve(
                 backlog=BACKLOG,
                 timeout_graceful_shutdown=DRAIN_SECONDS + REFUSE_SECONDS,  # type: ignore[arg-type]  # any number
             ),
-            lambda: on_ready(f"http://{_in_url(reached_at(host))}:{port}/?token={token}"),
+            ready,
         )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(server.serve(sockets=[listener]))
