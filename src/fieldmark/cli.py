@@ -387,6 +387,9 @@ def serve(
         list[str] | None,
         typer.Option(help="A name under which others reach the server (name or name:port); may be repeated."),
     ] = None,
+    https: Annotated[
+        bool, typer.Option("--https", help="Others come by HTTPS, through a proxy, to the first name of --allow-host.")
+    ] = False,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Answer images on a web page and over HTTP, until Ctrl-C.
@@ -403,6 +406,7 @@ def serve(
         host=host,
         port=port,
         allowed_hosts=allow_host or (),
+        https=https,
         token=os.environ.get("FIELDMARK_TOKEN"),
         open_browser=open_browser,
         on_ready=lambda address: _write(f"{address}\n"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 import re
 import stat
 import sys
@@ -110,7 +109,7 @@ def test_the_command_shows_no_token_to_other_users(
         assert not file.parent.exists()
         assert server.end() == 0
     assert server.errors == []
-    assert os.listdir(temporary) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_browser_gets_from_the_file_to_the_page() -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,31 @@ def test_a_host_that_nobody_knows() -> None:
         pass
     assert "Unknown error" not in str(caught.value)
     assert "while" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"host": ""}, "--host is empty"),
+        ({"host": " "}, "--host is empty"),
+        ({"host": "0.0.0.0", "https": True}, "--https needs the name"),
+    ],
+)
+def test_an_address_that_cannot_be_is_an_error_with_a_hint_and_nothing_else(
+    trained: Path, options: dict[str, Any], error: str
+) -> None:
+    said: list[str] = []
+    with pytest.raises(FieldmarkError, match=error) as caught:
+        serving_module.serve(trained, port=0, **options, on_ready=said.append, on_warning=said.append)
+    assert caught.value.hint
+    assert said == []
+
+
+def test_behind_a_proxy_with_https(trained: Path) -> None:
+    with serving(trained, "--allow-host", "cats.example", "--https") as server:
+        assert server.lines == [f"https://cats.example/?token={server.token}\n"]
+        assert server.end() == 0
+    assert server.errors == []
 
 
 def test_no_classifier_there(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def judge(scope: Scope, access: Access, limits: Limits) -> Refusal | None:
         _check_target(scope, limits)
         or _check_framing(headers)
         or checks.check_host(access, headers)
-        or checks.check_site(scope["method"], headers)
+        or checks.check_site(scope["method"], headers, https=access.https)
         or _check_token(scope, access)
     )
 

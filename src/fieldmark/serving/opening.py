@@ -19,15 +19,15 @@ from types import TracebackType
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer"><meta http-equiv="refresh" content="0; url={address}"><title>Fieldmark</title>
-<p><a href="{address}">Open the page</a></p></html>
+<meta name="referrer" content="no-referrer"><meta http-equiv="refresh" content="0; url={address}">
+<title>Fieldmark</title><p><a href="{address}">Open the page</a></p></html>
 """
 
 
 class Opening:
-    """Owner of the file; use it in a `with` block. `on_failure` is called, maybe in a thread, where no browser opens."""
+    """Owner of the file; use it in a `with` block. `on_failure` is called where no browser opens, maybe in a thread."""
 
-    def __init__(self, on_failure: Callable[[], None], open_url: Callable[[str], bool] = webbrowser.open) -> None:
+    def __init__(self, on_failure: Callable[[], object], open_url: Callable[[str], bool] = webbrowser.open) -> None:
         self._on_failure = on_failure
         self._open_url = open_url
         self._folder: Path | None = None
