@@ -6,6 +6,7 @@ import http.client
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,8 +19,10 @@ from typing import Any
 import pytest
 
 from fieldmark.classifier import load
-from fieldmark.errors import FieldmarkError, OutputError
+from fieldmark.errors import FieldmarkError, ModelFileError, OutputError
 from fieldmark.serving import serve as serving_module
+from fieldmark.serving.limits import Limits
+from fieldmark.serving.service import build_service
 
 from .conftest import TOKEN, Server, serving
 
@@ -100,6 +103,21 @@ def test_no_classifier_there(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "no classifier here" in done.stderr
+
+
+def test_a_run_that_is_not_finished(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()  # the first entry of a run
+    with pytest.raises(ModelFileError, match="unfinished run") as caught:
+        build_service(tmp_path, Limits())
+    assert "fieldmark train" in caught.value.hint
+    assert "alone" not in caught.value.hint
+    model = Path(shutil.copy(trained / "model.onnx", tmp_path))
+    with pytest.raises(ModelFileError, match="unfinished run") as caught:
+        build_service(tmp_path, Limits())
+    assert f"serve {model} alone" in caught.value.hint
+    assert build_service(model, Limits()).run is None
+    shutil.copy(trained / "run.json", tmp_path)  # written last
+    assert build_service(tmp_path, Limits()).run is not None
 
 
 @pytest.mark.parametrize(
