@@ -105,6 +105,13 @@ def test_no_classifier_there(tmp_path: Path) -> None:
     assert "no classifier here" in done.stderr
 
 
+def test_on_windows_it_is_said_that_it_does_not_run_there(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(FieldmarkError, match="does not run on Windows") as caught:
+        serving_module.serve(trained, port=0, on_ready=pytest.fail, on_warning=pytest.fail)
+    assert "WSL" in caught.value.hint
+
+
 def test_a_run_that_is_not_finished(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()  # the first entry of a run
     with pytest.raises(ModelFileError, match="unfinished run") as caught:

@@ -56,8 +56,9 @@ def serve(
     names, `token` a secret of your own. `on_ready` is given the address with its token once the server answers;
     `open_browser` then opens it. `on_warning` is given what whoever starts the server should know, a line each.
     Raises ModelFileError for a classifier that cannot be loaded, OutputError for an address that cannot be had,
-    FieldmarkError for a token that no address or header can hold.
+    FieldmarkError for a token that no address or header can hold, and on Windows.
     """
+    check_system(sys.platform)
     limits = limits or Limits()
     allow_open_files(limits)
     token = check_token(token) if token else new_token()
@@ -65,7 +66,7 @@ def serve(
         port = listener.getsockname()[1]
         address = f"{origin(host, port, allowed_hosts, https=https)}/?token={token}"
         access = Access(token, hosts(host, port, allowed_hosts), https=https)
-        service = build_service(path, limits)
+        service = build_service(path, limits, on_unlimited=lambda names: on_warning(unlimited_warning(names)))
         app = Measured(Guard(build_app(service), access, limits, on_entry=opening.done), service.metrics)
         for line in warnings(host, allowed_hosts):
             on_warning(line)
@@ -210,6 +211,27 @@ def origin(host: str, port: int, allowed: Sequence[str], *, https: bool) -> str:
             "--https needs the name under which the proxy is reached", hint="add it, such as --allow-host cats.example"
         )
     return f"https://{allowed[0]}"
+
+
+def check_system(platform: str) -> None:
+    """Raise FieldmarkError on Windows, where a process cannot be given a socket as its standard input."""
+    if platform == "win32":
+        raise FieldmarkError(
+            "fieldmark serve does not run on Windows: the processes that decode images need sockets and limits of Unix",
+            hint="run it in WSL or in a container; `fieldmark predict` and `fieldmark explain` run on Windows",
+        )
+
+
+def unlimited_warning(names: Sequence[str]) -> str:
+    """What whoever starts a server should know where its workers lack limits.
+
+    >>> unlimited_warning(["memory"])[:62]
+    'warning: this system sets no limit on memory for the processes'
+    """
+    return (
+        f"warning: this system sets no limit on {', '.join(names)} for the processes that decode images: "
+        "a hostile file may use up more of the machine than it should"
+    )
 
 
 def check_token(token: str) -> str:

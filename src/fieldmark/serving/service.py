@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,8 +38,13 @@ class Service:
     metrics: Metrics
 
 
-def build_service(path: Path, limits: Limits) -> Service:
-    """Load a run folder or a classifier file; nothing is started yet. Raises ModelFileError."""
+def build_service(
+    path: Path, limits: Limits, *, on_unlimited: Callable[[tuple[str, ...]], object] = lambda names: None
+) -> Service:
+    """Load a run folder or a classifier file; nothing is started yet. Raises ModelFileError.
+
+    `on_unlimited`: see `DecodePool`.
+    """
     require_finished(path)
     classifier = load(path)
     folder = path if path.is_dir() else path.parent
@@ -47,7 +52,7 @@ def build_service(path: Path, limits: Limits) -> Service:
     return Service(
         classifier=classifier,
         run=Run(folder) if (folder / "run.json").is_file() else None,
-        pool=DecodePool(classifier.preprocessing, limits),
+        pool=DecodePool(classifier.preprocessing, limits, on_unlimited=on_unlimited),
         batcher=Batcher(classifier, capacity=limits.queue, on_batch=metrics.batch.observe),
         places=Places(limits.queue),
         limits=limits,
