@@ -60,6 +60,7 @@ class Classifier:
     def __init__(self, path: Path, content: bytes, *, threads: int | None = None) -> None:
         self.path = path
         self.threads = threads
+        self._seal = _seal_of(content)
         self.session = _session(path, content)
         self.metadata = _metadata(path, self.session)
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
@@ -141,6 +142,21 @@ class Classifier:
             familiarity=familiarity,
         )
 
+    def read_file(self) -> bytes:
+        """The bytes of the file that was loaded. Raises ModelFileError where it is gone, damaged or another one by now.
+
+        They are read again, since few ask for them and a classifier in memory would be twice as large with them.
+        """
+        name, again = self.path.name, "load it again, or start `fieldmark serve` again"
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise ModelFileError(f"{name}: cannot be read any more ({error.strerror or error})", hint=again) from error
+        if _seal_of(content) != self._seal:
+            raise ModelFileError(f"{name}: was replaced since it was loaded, and is not what answers here", hint=again)
+        check_seal(self.path, content)
+        return content
+
     def _run(self, output: str, pixels: Pixels, width: int) -> npt.NDArray[np.float32]:
         batches = (pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH))
         found = run_batches(self.session, [output], batches, prepare=lambda batch: batch, workers=self.threads)
@@ -164,6 +180,12 @@ def load(path: str | Path, *, threads: int | None = None) -> Classifier:
         ) from error
     check_seal(file, content)
     return Classifier(file, content, threads=threads)
+
+
+def _seal_of(content: bytes) -> bytes:
+    """The SHA-256 over all else of a file that has one: `check_seal` says whether it fits."""
+    start = content.rfind(SEAL) + len(SEAL)
+    return content[start : start + 64]
 
 
 def check_seal(path: Path, content: bytes) -> None:

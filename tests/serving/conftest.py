@@ -92,9 +92,9 @@ class Server:
         except queue.Empty:
             self.end(signal.SIGKILL)
             raise AssertionError(f"the server did not start: {self.errors}") from None
-        found = re.fullmatch(r"http://(.+):(\d+)/\?token=(.+)\n", line)
+        found = re.fullmatch(r"https?://(.+?)(?::(\d+))?/\?token=(.+)\n", line)
         assert found is not None, line
-        self.host, self.port = found[1], int(found[2])
+        self.host, self.port = found[1], int(found[2] or 0)  # 0: behind a proxy
         self.url = f"http://{self.host}:{self.port}"
 
     @staticmethod

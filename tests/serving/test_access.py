@@ -135,11 +135,16 @@ class Reached(list[str]):
 
 
 def judged(
-    method: str, target: str, headers: list[tuple[str, str]], kind: str = "http", token: str = TOKEN
+    method: str,
+    target: str,
+    headers: list[tuple[str, str]],
+    kind: str = "http",
+    token: str = TOKEN,
+    https: bool = False,
 ) -> tuple[int, dict[str, str], bool]:
     """Status, headers and whether the application was reached, for one request through the guard."""
     reached = Reached()
-    guard = Guard(reached, Access(TOKEN, (*loopback_hosts(PORT), "cats.example")), Limits())
+    guard = Guard(reached, Access(TOKEN, (*loopback_hosts(PORT), "cats.example"), https=https), Limits())
     path, _, query = target.partition("?")
     encoded = [(name.encode("utf-8"), value.encode("utf-8")) for name, value in headers]
     if token:
@@ -341,6 +346,43 @@ def test_the_token_in_an_address_works_for_the_first_page_alone(method: str, tar
         assert answered["set-cookie"] == f"fieldmark-8000={TOKEN}; HttpOnly; SameSite=Strict; Path=/"
     else:
         assert "set-cookie" not in answered
+
+
+FORWARDED = [
+    ("x-forwarded-proto", "https"),
+    ("x-forwarded-ssl", "on"),
+    ("forwarded", "proto=https"),
+    ("x-scheme", "https"),
+]
+
+
+@pytest.mark.parametrize("headers", [[], *([each] for each in FORWARDED)])
+def test_the_cookie_is_for_https_alone_where_the_server_was_told_so_and_nowhere_else(
+    headers: list[tuple[str, str]],
+) -> None:
+    told = [
+        judged("GET", f"/?token={TOKEN}", [("host", "cats.example"), *headers], token="", https=https)[1]["set-cookie"]
+        for https in (False, True)
+    ]
+    assert told == [f"fieldmark={TOKEN}; HttpOnly; SameSite=Strict; Path=/{end}" for end in ("", "; Secure")]
+
+
+@pytest.mark.parametrize(
+    ("origin", "https", "allowed"),
+    [
+        ("https://cats.example", True, True),
+        ("http://cats.example", True, False),  # whoever is on the line may have written that page
+        ("HTTP://cats.example", True, False),
+        ("https://cats.example.evil.com", True, False),
+        ("https://cats.example", False, True),  # behind a proxy that nobody told the server of
+        ("http://cats.example", False, True),
+    ],
+)
+def test_where_browsers_come_by_https_a_page_without_it_changes_nothing(
+    origin: str, https: bool, allowed: bool
+) -> None:
+    headers = [("host", "cats.example"), ("origin", origin), ("cookie", f"fieldmark={TOKEN}"), *FORWARDED]
+    assert judged("POST", "/api/predict", headers, token="", https=https)[0] == (200 if allowed else 403)
 
 
 @pytest.mark.parametrize("target", ["/", "/api/model", "/nothing", "/report/", "/static/page.js"])

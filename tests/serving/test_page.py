@@ -570,6 +570,86 @@ def test_a_chosen_folder_keeps_its_paths_and_leaves_out_what_is_hidden(visited: 
     expect(visited.page.locator("#left-out")).to_have_text("2 hidden files left out.")
 
 
+def drop_paths(page: Page, paths: list[Path]) -> None:
+    """Drop files and folders of the disk, as the browser takes them from the file manager."""
+    browser = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
+
+
+def test_a_dropped_folder_is_walked_through(visited: Visit, tmp_path: Path) -> None:
+    folder, alone = tmp_path / "photos", tmp_path / "alone.png"
+    names = [f"many/{number:03}.png" for number in range(130)]  # a reader gives a hundred at a time
+    for name in ("one.png", "below/deep/two.png", ".hidden.png", ".git/three.png", "below/Thumbs.db", *names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture())
+    (folder / "empty").mkdir()
+    alone.write_bytes(picture())
+    drop_paths(visited.page, [folder, alone])
+    expect(visited.page.locator("#count-answers")).to_have_text("133", timeout=60_000)
+    expect(visited.page.locator("#left-out")).to_have_text("3 hidden files left out.")
+    rows = json.loads(downloaded(visited.page, "#download-json"))["predictions"]
+    expected = {"photos/one.png", "photos/below/deep/two.png", "alone.png", *(f"photos/{name}" for name in names)}
+    assert {row["path"] for row in rows} == expected
+    assert {row["problem"] for row in rows} == {None}
+
+
+def test_dropped_files_of_the_disk_are_answered(visited: Visit, served: Served) -> None:
+    paths = three_images(served.root)
+    drop_paths(visited.page, paths)
+    expect(visited.page.locator(".card .answer")).to_have_count(3)
+    assert visited.page.locator(".card .path").all_inner_texts() == [path.name for path in paths]
+
+
+def test_a_photo_of_a_phone_s_camera_is_answered_and_the_next_one_too(browser: Browser, served: Served) -> None:
+    """The system's camera hands over one file; Chromium's own chooser stands for it here."""
+    opened = visit(browser, served, viewport=NARROW, has_touch=True, is_mobile=True)
+    page = opened.page
+    camera = page.locator("#choose-camera")
+    assert camera.get_attribute("capture") == "environment"  # the camera at the back
+    assert camera.get_attribute("accept") == "image/*"
+    for number in (1, 2):  # a phone may give every photo the same name
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Take a photo").tap()
+        assert not chooser.value.is_multiple()
+        photo = {"name": "image.jpg", "mimeType": "image/jpeg", "buffer": picture(format="JPEG")}
+        chooser.value.set_files(photo)
+        expect(page.locator(".card .answer")).to_have_count(number)
+    assert opened.wrong == []
+    opened.context.close()
+
+
+LISTENERS = """
+    window.listening = 0;
+    for (const [name, by] of [["addEventListener", 1], ["removeEventListener", -1]]) {
+        const real = AbortSignal.prototype[name];
+        AbortSignal.prototype[name] = function (...all) { window.listening += by; return real.apply(this, all); };
+    }
+"""
+
+
+def test_a_request_that_has_ended_leaves_nothing_behind(visited: Visit) -> None:
+    page = visited.page
+    page.add_init_script(LISTENERS)
+    page.reload()
+    page.wait_for_selector("body.ready")
+    drop(page, [(f"{number}.png", picture()) for number in range(40)])
+    expect(page.locator("#count-answers")).to_have_text("40")
+    assert len([url for url in visited.requests if url.endswith("/api/predict")]) >= 5
+    until(page, "window.listening === 0")
+
+
+def test_what_is_cleared_on_its_way_is_not_sent_on(visited: Visit) -> None:
+    held: list[Route] = []
+    visited.page.route("**/api/predict", lambda route: held.append(route))
+    drop(visited.page, [("a.png", picture())])
+    until(visited.page, "document.querySelectorAll('.card').length === 1")
+    with visited.page.expect_event("requestfailed"):
+        visited.page.click("#clear")
+    expect(visited.page.locator(".card")).to_have_count(0)
+
+
 def test_what_the_browser_cannot_show_is_answered_all_the_same(visited: Visit) -> None:
     drop(visited.page, [("scan.tif", picture(format="TIFF"))])
     expect(visited.page.locator(".card .answer")).to_have_count(1)

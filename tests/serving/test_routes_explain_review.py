@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import fieldmark
+from fieldmark.classifier import SEAL
 from fieldmark.images.corrections import read_table
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.service import build_service
@@ -113,6 +115,38 @@ def test_a_classifier_alone_has_neither_similar_images_nor_a_review(trained: Pat
         assert "without its run" in answer["problem"]
         for method, path in (("GET", "/api/review"), ("GET", "/api/review/1/image"), ("PUT", "/api/review/1")):
             assert error(client.request(method, path, json=BOTH))[:2] == (404, "not_found")
+
+
+def test_a_classifier_that_was_replaced_meanwhile_is_not_explained_in_place_of_the_one_that_answers(
+    trained: Path, faces: Path, tmp_path: Path
+) -> None:
+    """Another training into the same file name; then the file is gone; then it is what it was."""
+    folder = shutil.copytree(trained, tmp_path / "run")
+    content = (folder / "model.onnx").read_bytes()
+    start = content.index(b"probabilities")
+    other = content[:start] + b"Probabilities" + content[start + 13 :]
+    question = {"url": "/api/explain?parts=activation,similar", "content": image(faces).read_bytes()}
+    with client_of(build_service(folder, Limits())) as client:
+        (folder / "model.onnx").write_bytes(resealed(other))
+        replaced = client.post(**question).json()
+        (folder / "model.onnx").unlink()
+        gone = client.post(**question).json()
+        (folder / "model.onnx").write_bytes(content)
+        back = client.post(**question).json()
+    for answer, words in ((replaced, "replaced since it was loaded"), (gone, "cannot be read any more")):
+        assert answer["prediction"] == back["prediction"]
+        assert (answer["activation"], answer["similar"]) == (None, None)
+        assert answer["problem"].count(words) == 2
+        assert str(tmp_path) not in answer["problem"]
+    assert (back["problem"], len(back["similar"])) == (None, 6)
+    assert back["activation"]
+
+
+def resealed(content: bytes) -> bytes:
+    """With a seal that fits what was changed."""
+    start = content.rfind(SEAL) + len(SEAL)
+    zeros = content[:start] + b"0" * 64 + content[start + 64 :]
+    return content[:start] + hashlib.sha256(zeros).hexdigest().encode() + content[start + 64 :]
 
 
 def test_an_image_of_the_queue_is_a_small_jpeg(client: TestClient, item: dict, place: Path) -> None:

@@ -6,6 +6,7 @@ import http.client
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,12 +14,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fieldmark.classifier import load
-from fieldmark.errors import FieldmarkError, OutputError
+from fieldmark.errors import FieldmarkError, ModelFileError, OutputError
 from fieldmark.serving import serve as serving_module
+from fieldmark.serving.limits import Limits
+from fieldmark.serving.service import build_service
 
 from .conftest import TOKEN, Server, serving
 
@@ -69,11 +73,58 @@ def test_a_host_that_nobody_knows() -> None:
     assert "while" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"host": ""}, "--host is empty"),
+        ({"host": " "}, "--host is empty"),
+        ({"host": "0.0.0.0", "https": True}, "--https needs the name"),
+    ],
+)
+def test_an_address_that_cannot_be_is_an_error_with_a_hint_and_nothing_else(
+    trained: Path, options: dict[str, Any], error: str
+) -> None:
+    said: list[str] = []
+    with pytest.raises(FieldmarkError, match=error) as caught:
+        serving_module.serve(trained, port=0, **options, on_ready=said.append, on_warning=said.append)
+    assert caught.value.hint
+    assert said == []
+
+
+def test_behind_a_proxy_with_https(trained: Path) -> None:
+    with serving(trained, "--allow-host", "cats.example", "--https") as server:
+        assert server.lines == [f"https://cats.example/?token={server.token}\n"]
+        assert server.end() == 0
+    assert server.errors == []
+
+
 def test_no_classifier_there(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fieldmark", "serve", str(tmp_path), "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "no classifier here" in done.stderr
+
+
+def test_on_windows_it_is_said_that_it_does_not_run_there(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(FieldmarkError, match="does not run on Windows") as caught:
+        serving_module.serve(trained, port=0, on_ready=pytest.fail, on_warning=pytest.fail)
+    assert "WSL" in caught.value.hint
+
+
+def test_a_run_that_is_not_finished(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()  # the first entry of a run
+    with pytest.raises(ModelFileError, match="unfinished run") as caught:
+        build_service(tmp_path, Limits())
+    assert "fieldmark train" in caught.value.hint
+    assert "alone" not in caught.value.hint
+    model = Path(shutil.copy(trained / "model.onnx", tmp_path))
+    with pytest.raises(ModelFileError, match="unfinished run") as caught:
+        build_service(tmp_path, Limits())
+    assert f"serve {model} alone" in caught.value.hint
+    assert build_service(model, Limits()).run is None
+    shutil.copy(trained / "run.json", tmp_path)  # written last
+    assert build_service(tmp_path, Limits()).run is not None
 
 
 @pytest.mark.parametrize(

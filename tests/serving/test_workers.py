@@ -8,6 +8,8 @@ import io
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -27,6 +29,7 @@ from fieldmark.serving.workers import DecodePool
 
 PREPROCESSING = Preprocessing(width=20, height=16)
 FILES = Path(__file__).parents[1] / "images" / "files"
+KILLS = int(os.environ.get("FIELDMARK_WORKER_KILLS", "20"))  # the hundred of A5.6 take a minute
 JPEG = (FILES / "baseline.jpg").read_bytes()
 
 
@@ -139,7 +142,7 @@ def test_workers_killed_at_work_cost_their_own_request_only() -> None:
     """A5.6: SIGKILL again and again; every other request gets its pixels, and the pool is whole again in 2 seconds."""
     chance = random.Random(6)
     expected = formats.decode(JPEG, PREPROCESSING).pixels
-    kills = 20
+    kills = KILLS
 
     async def test(pool: DecodePool) -> None:
         right = lost = 0
@@ -195,6 +198,74 @@ def test_who_leaves_does_not_take_the_worker_along() -> None:
         np.testing.assert_array_equal(await pool.decode(JPEG), formats.decode(JPEG, PREPROCESSING).pixels)
         assert pool.started == 1
 
+    with_pool(test, workers=1)
+
+
+MACOS = """
+RLIMIT_AS, RLIMIT_FSIZE, RLIMIT_CORE, RLIM_INFINITY = 5, 1, 4, -1
+def getrlimit(limit): return (-1, -1)
+def setrlimit(limit, pair):
+    if limit == RLIMIT_AS: raise ValueError("current limit exceeds maximum limit")
+"""
+
+
+def test_a_system_that_cannot_limit_memory_decodes_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module `resource` as it is on macOS, under the workers' feet."""
+    (tmp_path / "resource.py").write_text(MACOS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    told: list[tuple[str, ...]] = []
+
+    async def test() -> None:
+        async with DecodePool(PREPROCESSING, Limits(), workers=2, on_unlimited=told.append) as pool:
+            while len(pool.processes) < 2:
+                await asyncio.sleep(0.01)
+            np.testing.assert_array_equal(await pool.decode(JPEG), formats.decode(JPEG, PREPROCESSING).pixels)
+
+    asyncio.run(asyncio.wait_for(test(), 30))
+    assert told == [("memory",)]
+
+
+def test_a_system_without_limits_breaks_nothing() -> None:
+    """As on Windows, which has no module `resource`."""
+    code = (
+        "import sys; sys.modules['resource'] = None\n"
+        "from fieldmark.serving import connections, serve, worker\n"
+        "from fieldmark.serving.limits import Limits\n"
+        "connections.allow_open_files(Limits())\n"
+        "print(*worker.limit_process(1), sep=', ')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stderr, done.stdout) == ("", "memory, files written, core dumps\n")
+
+
+def test_a_limit_that_is_lower_already_is_kept() -> None:
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+        "from fieldmark.serving import worker\n"
+        "print(worker.limit_process(2**31), resource.getrlimit(resource.RLIMIT_AS)[1] <= 2**30)"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert (done.stderr, done.stdout) == ("", "[] True\n")
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, tried = workers.Worker.start, []
+
+    async def fails_once(limits: Limits) -> workers.Worker:
+        tried.append(1)
+        if len(tried) == 1:
+            raise OSError("too many processes")
+        return await start(limits)
+
+    async def test(pool: DecodePool) -> None:
+        assert (await asyncio.wait_for(pool.decode(JPEG), 30)).shape == PREPROCESSING.shape
+        assert len(tried) == 2
+
+    monkeypatch.setattr(workers.Worker, "start", fails_once)
     with_pool(test, workers=1)
 
 

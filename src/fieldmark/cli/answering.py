@@ -116,6 +116,9 @@ def serve(
         list[str] | None,
         typer.Option(help="A name under which others reach the server (name or name:port); may be repeated."),
     ] = None,
+    https: Annotated[
+        bool, typer.Option("--https", help="Others come by HTTPS, through a proxy, to the first name of --allow-host.")
+    ] = False,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Answer images on a web page and over HTTP, until Ctrl-C.
@@ -127,21 +130,14 @@ def serve(
     except ImportError as error:
         raise missing_extra("fieldmark serve", error, extra="serve") from error
 
-    for line in serving.warnings(host, allow_host or ()):
-        remark(line)
-
-    def ready(address: str) -> None:
-        write(f"{address}\n")
-        if open_browser:
-            import webbrowser
-
-            webbrowser.open(address)
-
     serving.serve(
         classifier,
         host=host,
         port=port,
         allowed_hosts=allow_host or (),
+        https=https,
         token=os.environ.get("FIELDMARK_TOKEN"),
-        on_ready=ready,
+        open_browser=open_browser,
+        on_ready=lambda address: write(f"{address}\n"),
+        on_warning=remark,
     )

@@ -81,7 +81,8 @@ class Graph:
 def open_graph(classifier: Classifier, *, threads: int | None = None) -> Graph:
     """Open a classifier's file once more with every value as an output. No torch is needed.
 
-    Costs about 50 MB for one image of 224 × 224 pixels in EfficientNet-Lite0. Raises MissingExtraError without onnx.
+    Costs about 50 MB for one image of 224 × 224 pixels in EfficientNet-Lite0. Raises MissingExtraError without onnx,
+    ModelFileError where the file is not the one that was loaded any more.
     """
     try:
         import onnx
@@ -89,7 +90,7 @@ def open_graph(classifier: Classifier, *, threads: int | None = None) -> Graph:
         import onnx.numpy_helper
     except ImportError as error:
         raise missing_extra("explaining", error) from error
-    model = onnx.load_model_from_string(classifier.path.read_bytes())
+    model = onnx.load_model_from_string(classifier.read_file())
     nodes = tuple(
         Node(
             node.op_type,

@@ -29,7 +29,8 @@ class Access:
     """The token, and the names under which the server is asked.
 
     `hosts` are names or addresses as a browser writes them, IPv6 in brackets, each with its port; without a port it is
-    meant as behind a proxy, on the port that HTTP or HTTPS has by default. Raises FieldmarkError for any other form.
+    meant as behind a proxy, on the port that HTTP or HTTPS has by default. `https` says that browsers come by HTTPS
+    alone, through a proxy; no header is believed about that. Raises FieldmarkError for any other form of a host.
 
     >>> access = Access(token="secret", hosts=("127.0.0.1:8000", "[::1]:8000", "cats.example"))
     >>> sorted(name.decode() for name in access.host_headers)
@@ -38,6 +39,7 @@ class Access:
 
     token: str
     hosts: tuple[str, ...]
+    https: bool = False
     host_headers: frozenset[bytes] = dataclasses.field(init=False)  # every Host header that is accepted
 
     def __post_init__(self) -> None:
@@ -74,11 +76,12 @@ def check_host(access: Access, headers: Headers) -> Refusal | None:
     )
 
 
-def check_site(method: str, headers: Headers) -> Refusal | None:
+def check_site(method: str, headers: Headers, *, https: bool = False) -> Refusal | None:
     """Refuse what another site's page sends, unless it only reads; the algorithm of Go 1.25's CrossOriginProtection.
 
     Every current browser sends Sec-Fetch-Site to an address it trusts, such as 127.0.0.1, and Origin to any other. A
-    request with neither comes from a program, which knows the token or does not. See
+    request with neither comes from a program, which knows the token or does not. Where browsers come by `https`, a
+    page of the same name without it is another site's: whoever is on the line may have written it. See
     https://words.filippo.io/csrf/ and https://pkg.go.dev/net/http#CrossOriginProtection.
 
     >>> check_site("POST", [(b"sec-fetch-site", b"cross-site")]).code
@@ -93,9 +96,15 @@ def check_site(method: str, headers: Headers) -> Refusal | None:
         return None if same in (b"same-origin", b"none") else _cross_site("Sec-Fetch-Site", sites[0])
     origins = [value for name, value in headers if name == b"origin"]
     hosts = [value.lower() for name, value in headers if name == b"host"]
-    if not origins or (len(origins) == 1 and _authority(origins[0]) in hosts):
+    if not origins or (len(origins) == 1 and _authority(origins[0], https=https) in hosts):
         return None
     return _cross_site("Origin", origins[0])
+
+
+def is_direct(headers: Headers) -> bool:
+    """Whether a browser says that its user, or our own page, asked for this: such a request has the cookie sent."""
+    sites = {value for name, value in headers if name == b"sec-fetch-site"}
+    return bool(sites) and sites <= {b"same-origin", b"none"}
 
 
 def check_token(access: Access, headers: Headers) -> Refusal | None:
@@ -137,7 +146,8 @@ def cookie_name(headers: Headers) -> str:
 
 def set_cookie(access: Access, headers: Headers) -> str:
     """The Set-Cookie header that keeps the token out of scripts and out of what other sites' pages send."""
-    return f"{cookie_name(headers)}={access.token}; HttpOnly; SameSite=Strict; Path=/"
+    secure = "; Secure" if access.https else ""
+    return f"{cookie_name(headers)}={access.token}; HttpOnly; SameSite=Strict; Path=/{secure}"
 
 
 def _host_headers(host: str) -> list[str]:
@@ -159,9 +169,10 @@ def _bad_host(host: str) -> FieldmarkError:
     return FieldmarkError(f"{host!r} is no host name", hint="write NAME, NAME:PORT, 10.0.0.5:8000 or [::1]:8000")
 
 
-def _authority(origin: bytes) -> bytes | None:
+def _authority(origin: bytes, *, https: bool) -> bytes | None:
     """Host and port of an Origin header: a scheme and nothing behind the port. None for "null" and all else."""
-    matched = re.fullmatch(rb"https?://([^/?#@\\\s]+)", origin.lower())
+    scheme = rb"https" if https else rb"https?"  # without `https`, a proxy may have it all the same
+    matched = re.fullmatch(scheme + rb"://([^/?#@\\\s]+)", origin.lower())
     return matched[1] if matched else None
 
 

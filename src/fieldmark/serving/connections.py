@@ -38,8 +38,10 @@ def protocol(limits: Limits) -> type[Connection]:
 
 def allow_open_files(limits: Limits) -> None:
     """Let this process hold a socket for each connection, where the system allows it: its usual limit is 1,024."""
-    import resource  # not on Windows, which has no such limit
-
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
     wanted = limits.connections + REFUSED_AT_ONCE + 200
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+from collections.abc import Callable
 from importlib import resources
 from urllib.parse import parse_qs
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
-from starlette.responses import RedirectResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fieldmark.serving import access as checks
@@ -47,14 +48,22 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 
+_MOVING_ON = """<!DOCTYPE html>
+<html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">
+<meta http-equiv="refresh" content="0; url=/"><title>Fieldmark</title><p><a href="/">Open the page</a></p></html>
+"""
+
 
 class Guard:
-    """Wraps an application; see the module."""
+    """Wraps an application; see the module. `on_entry` is called when somebody has brought the token."""
 
-    def __init__(self, app: ASGIApp, access: Access, limits: Limits) -> None:
+    def __init__(
+        self, app: ASGIApp, access: Access, limits: Limits, *, on_entry: Callable[[], None] = lambda: None
+    ) -> None:
         self._app = app
         self._access = access
         self._limits = limits
+        self._on_entry = on_entry
         self._report_policy = REPORT_POLICY.format(script=_hash_of_report_script())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,8 +82,8 @@ class Guard:
         if refusal is not None:
             await answer.refuse(scope, refusal)
         elif _brings_token(scope):
-            redirect = RedirectResponse("/", 303, {"Set-Cookie": checks.set_cookie(self._access, scope["headers"])})
-            await redirect(scope, body.receive, answer.send)
+            await _entry(scope, self._access)(scope, body.receive, answer.send)
+            self._on_entry()
         else:
             await self._pass_on(scope, body, answer)
 
@@ -99,7 +108,7 @@ def judge(scope: Scope, access: Access, limits: Limits) -> Refusal | None:
         _check_target(scope, limits)
         or _check_framing(headers)
         or checks.check_host(access, headers)
-        or checks.check_site(scope["method"], headers)
+        or checks.check_site(scope["method"], headers, https=access.https)
         or _check_token(scope, access)
     )
 
@@ -140,6 +149,15 @@ def _brings_token(scope: Scope) -> bool:
     """GET /?token=..., the address that the server printed when it started."""
     first_visit = scope["method"] == "GET" and scope["path"] == "/"
     return first_visit and b"token" in parse_qs(scope["query_string"], keep_blank_values=True)
+
+
+def _entry(scope: Scope, access: Access) -> Response:
+    """Give the token as a cookie, and lead on to the address without it."""
+    cookie = {"Set-Cookie": checks.set_cookie(access, scope["headers"])}
+    if refusals.wants_page(scope) and not checks.is_direct(scope["headers"]):
+        # Behind a link of another site, or of a file, no redirect has the cookie sent; a page of our own has
+        return HTMLResponse(_MOVING_ON, headers=cookie)
+    return RedirectResponse("/", 303, cookie)
 
 
 class _Body:

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fieldmark.classifier import failed_prediction
-from fieldmark.errors import FieldmarkError, ImageError, MissingExtraError
+from fieldmark.errors import FieldmarkError, ImageError, MissingExtraError, ModelFileError
 from fieldmark.images.scan import printable
 from fieldmark.preprocessing import Pixels
 from fieldmark.serving.copies import Copies
@@ -92,7 +92,7 @@ async def explain_one(
     answer = {"prediction": prediction.to_json(), **NOTHING, "problem": None}
     try:
         answer |= await explainer.explain(pixels, probabilities, label=label, parts=parts)
-    except MissingExtraError as error:
+    except (MissingExtraError, ModelFileError) as error:
         answer |= {"problem": str(error)}
     if "similar" in parts:
         found, problem = await _similar(similar, pixels)

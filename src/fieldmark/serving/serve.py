@@ -22,6 +22,7 @@ from fieldmark.serving.connections import Connection, allow_open_files, protocol
 from fieldmark.serving.guard import Guard
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.metrics import Measured
+from fieldmark.serving.opening import Opening
 from fieldmark.serving.service import build_service
 
 BACKLOG = 2048  # connections that the system holds before the server takes them
@@ -31,6 +32,7 @@ ACCEPT_SECONDS = 0.05  # for connections that the system has taken for us
 GRACE_SECONDS = 0.5  # for requests that were sent before their clients could know of the end
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LEAST_TOKEN = 16  # characters
+NO_BROWSER = "warning: no browser could be opened; open the address by hand"
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and where this machine reaches it
 
 
@@ -40,45 +42,59 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     allowed_hosts: Sequence[str] = (),
+    https: bool = False,
     token: str | None = None,
     limits: Limits | None = None,
+    open_browser: bool = False,
     on_ready: Callable[[str], None],
+    on_warning: Callable[[str], object] = lambda line: None,
 ) -> None:
     """Answer until SIGTERM or Ctrl-C; requests under way then are answered first.
 
     `path` is a run folder or its model.onnx, `port` 0 any free one, `allowed_hosts` the names (`name` or `name:port`)
-    under which others may reach the server, `token` a secret of your own. `on_ready` is given the address with its
-    token once the server answers.
+    under which others may reach the server, `https` whether a proxy has them come by HTTPS, to the first of these
+    names, `token` a secret of your own. `on_ready` is given the address with its token once the server answers;
+    `open_browser` then opens it. `on_warning` is given what whoever starts the server should know, a line each.
     Raises ModelFileError for a classifier that cannot be loaded, OutputError for an address that cannot be had,
-    FieldmarkError for a token that no address or header can hold.
+    FieldmarkError for a token that no address or header can hold, and on Windows.
     """
+    check_system(sys.platform)
     limits = limits or Limits()
     allow_open_files(limits)
     token = check_token(token) if token else new_token()
-    with listening(host, port) as listener:
+    with listening(host, port) as listener, Opening(lambda: on_warning(NO_BROWSER)) as opening:
         port = listener.getsockname()[1]
-        access = Access(token, hosts(host, port, allowed_hosts))
-        service = build_service(path, limits)
-        app = Measured(Guard(build_app(service), access, limits), service.metrics)
-        server = Server(
-            uvicorn.Config(
-                app,
-                http=protocol(limits),
-                loop="asyncio",
-                ws="none",
-                lifespan="on",
-                log_config=None,
-                log_level="error",  # what a client gets wrong is no news; it could fill the log with it
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                backlog=BACKLOG,
-                timeout_graceful_shutdown=DRAIN_SECONDS + REFUSE_SECONDS,  # type: ignore[arg-type]  # any number
-            ),
-            lambda: on_ready(f"http://{_in_url(reached_at(host))}:{port}/?token={token}"),
-        )
+        address = f"{origin(host, port, allowed_hosts, https=https)}/?token={token}"
+        access = Access(token, hosts(host, port, allowed_hosts), https=https)
+        service = build_service(path, limits, on_unlimited=lambda names: on_warning(unlimited_warning(names)))
+        app = Measured(Guard(build_app(service), access, limits, on_entry=opening.done), service.metrics)
+        for line in warnings(host, allowed_hosts):
+            on_warning(line)
+
+        def ready() -> None:
+            on_ready(address)
+            if open_browser:
+                opening.open(address)
+
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(server.serve(sockets=[listener]))
+            runner.run(Server(_config(app, limits), ready).serve(sockets=[listener]))
+
+
+def _config(app: Measured, limits: Limits) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=protocol(limits),
+        loop="asyncio",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="error",  # what a client gets wrong is no news; it could fill the log with it
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=DRAIN_SECONDS + REFUSE_SECONDS,  # type: ignore[arg-type]  # any number
+    )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -140,7 +156,11 @@ class Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A bound socket. Raises OutputError where the address is taken, foreign or forbidden."""
+    """A bound socket. Raises OutputError where the address is empty, taken, foreign or forbidden."""
+    if not host.strip():  # the system would take it for every network card
+        raise OutputError(
+            "--host is empty", hint="127.0.0.1 is this machine alone, 0.0.0.0 every network card; the former is usual"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -176,6 +196,42 @@ def reached_at(host: str) -> str:
     ('127.0.0.1', '10.0.0.5')
     """
     return EVERYWHERE.get(host, host)
+
+
+def origin(host: str, port: int, allowed: Sequence[str], *, https: bool) -> str:
+    """The address of the page: on this machine, or by `https` at the first allowed name. Raises FieldmarkError.
+
+    >>> origin("::", 8000, (), https=False), origin("127.0.0.1", 8000, ["cats.example"], https=True)
+    ('http://[::1]:8000', 'https://cats.example')
+    """
+    if not https:
+        return f"http://{_in_url(reached_at(host))}:{port}"
+    if not allowed:
+        raise FieldmarkError(
+            "--https needs the name under which the proxy is reached", hint="add it, such as --allow-host cats.example"
+        )
+    return f"https://{allowed[0]}"
+
+
+def check_system(platform: str) -> None:
+    """Raise FieldmarkError on Windows, where a process cannot be given a socket as its standard input."""
+    if platform == "win32":
+        raise FieldmarkError(
+            "fieldmark serve does not run on Windows: the processes that decode images need sockets and limits of Unix",
+            hint="run it in WSL or in a container; `fieldmark predict` and `fieldmark explain` run on Windows",
+        )
+
+
+def unlimited_warning(names: Sequence[str]) -> str:
+    """What whoever starts a server should know where its workers lack limits.
+
+    >>> unlimited_warning(["memory"])[:62]
+    'warning: this system sets no limit on memory for the processes'
+    """
+    return (
+        f"warning: this system sets no limit on {', '.join(names)} for the processes that decode images: "
+        "a hostile file may use up more of the machine than it should"
+    )
 
 
 def check_token(token: str) -> str:

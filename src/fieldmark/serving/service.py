@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from fieldmark.classifier import Classifier, load
+from fieldmark.errors import ModelFileError
 from fieldmark.runs import Run
 from fieldmark.serving.batching import Batcher, Places
 from fieldmark.serving.limits import Limits
@@ -37,20 +38,38 @@ class Service:
     metrics: Metrics
 
 
-def build_service(path: Path, limits: Limits) -> Service:
-    """Load a run folder or a classifier file; nothing is started yet. Raises ModelFileError."""
+def build_service(
+    path: Path, limits: Limits, *, on_unlimited: Callable[[tuple[str, ...]], object] = lambda names: None
+) -> Service:
+    """Load a run folder or a classifier file; nothing is started yet. Raises ModelFileError.
+
+    `on_unlimited`: see `DecodePool`.
+    """
+    require_finished(path)
     classifier = load(path)
     folder = path if path.is_dir() else path.parent
     metrics = Metrics()
     return Service(
         classifier=classifier,
         run=Run(folder) if (folder / "run.json").is_file() else None,
-        pool=DecodePool(classifier.preprocessing, limits),
+        pool=DecodePool(classifier.preprocessing, limits, on_unlimited=on_unlimited),
         batcher=Batcher(classifier, capacity=limits.queue, on_batch=metrics.batch.observe),
         places=Places(limits.queue),
         limits=limits,
         budget=Budget(limits.budget_bytes),
         metrics=metrics,
+    )
+
+
+def require_finished(path: Path) -> None:
+    """Raise ModelFileError for the folder of a training that goes on, or was cut off: what there is may be a part."""
+    if (path / "run.json").is_file() or not (path / "checkpoints").is_dir():
+        return
+    there = (path / "model.onnx").is_file()
+    raise ModelFileError(
+        f"{path}: an unfinished run: it has no run.json yet, which a training writes last",
+        hint="wait until `fieldmark train` ends; if it was cut off, give the same command again: it makes a new run"
+        + (f", or serve {path / 'model.onnx'} alone, without numbers, report and review" if there else ""),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark.classifier import Classifier, check_seal
+from fieldmark.classifier import Classifier
 from fieldmark.errors import ImageError, ModelFileError, missing_extra
 from fieldmark.evaluation.familiarity import bank_rows, unit
 from fieldmark.evaluation.predictions import Predictions
@@ -92,14 +92,9 @@ def _bank(classifier: Classifier) -> tuple[npt.NDArray[np.float16], npt.NDArray[
         raise missing_extra("finding similar images", error) from error
     if "familiarity" not in classifier.answer_names:
         raise ModelFileError("this classifier file holds no embeddings of its training images")
-    try:
-        content = classifier.path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"the classifier file cannot be read any more: {error.strerror}") from error
-    check_seal(classifier.path, content)
     found = {
         tensor.name: onnx.numpy_helper.to_array(tensor)
-        for tensor in onnx.load_model_from_string(content).graph.initializer
+        for tensor in onnx.load_model_from_string(classifier.read_file()).graph.initializer
         if tensor.name in ("bank.rows", "bank.counts")
     }
     return found["bank.rows"], found["bank.counts"]

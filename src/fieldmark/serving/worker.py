@@ -6,7 +6,8 @@ Frames on the socket: one byte that says what comes, four bytes of length (big-e
 unpickled on either side.
 
     server → worker   p preprocessing as JSON, then c the content of a file
-    worker → server   r (ready, once), then for each file P its pixels or E {"code", "detail"} as JSON
+    worker → server   r (ready, once) with a list of LIMITS that do not hold, then for each file its pixels as P or
+                      {"code", "detail"} as E; lists and objects are JSON
 
 Only what decoding needs is imported here: a worker that was lost is replaced in a fraction of a second.
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import socket
 import struct
@@ -26,6 +26,7 @@ from fieldmark.images import formats
 from fieldmark.preprocessing import Preprocessing
 
 HEADER = struct.Struct(">cI")
+LIMITS = {"memory": "RLIMIT_AS", "files written": "RLIMIT_FSIZE", "core dumps": "RLIMIT_CORE"}
 READY, PREPROCESSING, CONTENT, PIXELS, PROBLEM = b"r", b"p", b"c", b"P", b"E"
 
 
@@ -34,24 +35,36 @@ def main() -> None:
     memory_bytes, max_pixels = (int(argument) for argument in sys.argv[1:])
     # A service manager signals every process of the service; the server decides when its workers end.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    limit_process(memory_bytes)
+    without = limit_process(memory_bytes)
     with socket.socket(fileno=0) as connection:
-        connection.sendall(frame(READY, b""))
+        connection.sendall(frame(READY, json.dumps(without).encode()))
         while answer(connection, max_pixels):
             pass
 
 
-def limit_process(memory_bytes: int) -> None:
-    """From here on: no more address space than this, no file written, no core dump, no word on the terminal."""
-    for limit, most in (
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (most, most))
+def limit_process(memory_bytes: int) -> list[str]:
+    """From here on: no more address space than this, no file written, no core dump, no word on the terminal.
+
+    Returns the keys of LIMITS that this system cannot set: Windows has none of them, macOS refuses that of memory.
+    """
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 2)  # C libraries quote the file there
     os.close(silence)
+    try:
+        import resource
+    except ImportError:
+        return list(LIMITS)
+    without = []
+    for name, limit in LIMITS.items():
+        most = memory_bytes if name == "memory" else 0
+        try:
+            number = getattr(resource, limit)
+            hard = resource.getrlimit(number)[1]
+            most = most if hard == resource.RLIM_INFINITY else min(most, hard)  # it cannot be raised again
+            resource.setrlimit(number, (most, most))
+        except (AttributeError, OSError, ValueError):
+            without.append(name)
+    return without
 
 
 def answer(connection: socket.socket, max_pixels: int) -> bool:

@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Callable
 from types import TracebackType
 
 import numpy as np
@@ -27,6 +28,7 @@ from fieldmark.serving import worker as protocol
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.refusals import Refusal
 
+MAX_READY_BYTES = 1_000  # of a worker's words about itself
 MAX_PROBLEM_BYTES = 100_000  # of a worker's words about a file
 START_SECONDS = 30  # a worker that is not ready by then is tried again
 RESTART_SECONDS = 0.2  # between the end of a worker and the start of the next, so that a fault is no busy loop
@@ -35,13 +37,25 @@ ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "L
 
 
 class DecodePool:
-    """Worker processes, one a core, and who waits for them; owns them: use it in an `async with` block."""
+    """Worker processes, one a core, and who waits for them; owns them: use it in an `async with` block.
 
-    def __init__(self, preprocessing: Preprocessing, limits: Limits, *, workers: int | None = None) -> None:
+    `on_unlimited` is given the keys of `worker.LIMITS` that this system cannot set, once, where there are any.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        limits: Limits,
+        *,
+        workers: int | None = None,
+        on_unlimited: Callable[[tuple[str, ...]], object] = lambda names: None,
+    ) -> None:
         self.preprocessing = preprocessing
         self.limits = limits
         self.size = workers or os.cpu_count() or 1
         self.started = 0  # workers so far; those above `size` replaced others
+        self._on_unlimited = on_unlimited
+        self._unlimited: tuple[str, ...] = ()
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._alive: set[Worker] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -113,19 +127,24 @@ class DecodePool:
         """Keep one worker alive, whatever happens to it."""
         while True:
             self.started += 1
-            worker = await Worker.start(self.limits)
-            try:
-                async with asyncio.timeout(START_SECONDS):
-                    await worker.ready()
-                self._alive.add(worker)
-                self._idle.put_nowait(worker)
-                await worker.process.wait()
-            except (OSError, ValueError):
-                pass  # it never was ready; the next one may be
-            finally:
-                self._alive.discard(worker)
-                await worker.end()
+            with contextlib.suppress(OSError, ValueError):  # it never was ready; the next one may be
+                await self._live(await Worker.start(self.limits))
             await asyncio.sleep(RESTART_SECONDS)
+
+    async def _live(self, worker: Worker) -> None:
+        """Have a worker for as long as it lives."""
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                unlimited = await worker.ready()
+            if unlimited and not self._unlimited:
+                self._unlimited = unlimited
+                self._on_unlimited(unlimited)
+            self._alive.add(worker)
+            self._idle.put_nowait(worker)
+            await worker.process.wait()
+        finally:
+            self._alive.discard(worker)
+            await worker.end()
 
 
 class Worker:
@@ -169,9 +188,11 @@ class Worker:
         await self.process.wait()
         self._connection.close()
 
-    async def ready(self) -> None:
-        """Wait until the process can decode."""
-        await self._receive({protocol.READY: 0})
+    async def ready(self) -> tuple[str, ...]:
+        """Wait until the process can decode; return the keys of `worker.LIMITS` that do not hold for it."""
+        _, content = await self._receive({protocol.READY: MAX_READY_BYTES})
+        names = json.loads(content)
+        return tuple(name for name in protocol.LIMITS if name in names)
 
     async def ask(self, content: bytes, preprocessing: Preprocessing) -> tuple[bytes, bytearray]:
         """Send a file; return the kind of the reply and its content. Raises OSError or ValueError if that fails."""

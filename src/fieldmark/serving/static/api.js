@@ -58,7 +58,10 @@ export function send(path, form, { onprogress, signal }) {
       if (request.status === 200 && body) resolve(body);
       else reject(new Refused(request.status, body, seconds(request.getResponseHeader("Retry-After"))));
     };
-    signal.addEventListener("abort", () => request.abort(), { once: true });
+    const abort = () => request.abort();
+    signal.addEventListener("abort", abort);
+    // One signal serves all requests until they are stopped, and would keep each with its answer.
+    request.onloadend = () => signal.removeEventListener("abort", abort);
     request.send(form);
   });
 }
