@@ -39,6 +39,8 @@ FAINT = 8.0  # levels: what stands out less counts less, down to the noise that 
 SMOOTH, COURSE = 1.0, 3.0  # pixels
 FAINT_SLOPE = 2.0  # levels a pixel
 LEAST_CROSSWISE = 0.3  # correlation; below it lines agree and nothing else (docs/decisions/0011-checks.md)
+# Below this one, outlines and stripes may be most of what agrees: likeness counts so much less.
+SURE_CROSSWISE, DOUBT = 0.6, 0.03
 INNER = 0.95  # of a place's surroundings must count, so that no slope is that of an edge of what counts
 # Levels at which a picture is burnt out: there it says nothing, nor do frames and corners in black and white.
 BLACK, WHITE = 4.0, 250.0
@@ -117,8 +119,9 @@ def _similarity(a: Floats, b: Floats) -> Floats:
         scores[near] = _detail_correlation(a[near], b[near], maps[near])
     alike = np.flatnonzero(scores >= ALIKE)
     if len(alike):
-        lines_alone = _crosswise(a[alike], b[alike], maps[alike]) < LEAST_CROSSWISE
-        scores[alike[lines_alone]] = 0
+        along_lines = _crosswise(a[alike], b[alike], maps[alike])
+        scores[alike[along_lines < SURE_CROSSWISE]] -= DOUBT
+        scores[alike[along_lines < LEAST_CROSSWISE]] = 0
     return scores
 
 
