@@ -285,9 +285,9 @@ def _against_best(
 ) -> list[dict[str, Any]]:
     """Each other choice against the most accurate one, on the images that both answered with the same seed.
 
-    {"choice", "difference" (best minus this), "images_interval" (paired, over groups), "seeds_interval" (of the
-    differences seed by seed; None for one seed), "told_apart": neither interval holds 0}. Differences are -1 to 1 and
-    None where no image is shared.
+    {"choice", "n" (images that both answered), "difference" (best minus this, mean over seeds), "images_interval"
+    (paired, over groups), "seeds_interval" (of the differences seed by seed; None for one seed), "told_apart": neither
+    interval holds 0}. Differences are -1 to 1 and None where no image is shared.
     """
     ranked = sorted(rows, key=lambda row: -row["accuracy"])
     return [_difference(row["choice"], by_choice[row["choice"]], by_choice[ranked[0]["choice"]]) for row in ranked[1:]]
@@ -301,16 +301,22 @@ def _difference(
     pairs = [(first, second) for first, second in pairs if len(first)]
     if not pairs:
         unknown = {"difference": None, "images_interval": None, "seeds_interval": None}
-        return {"choice": choice, **unknown, "told_apart": False}
+        return {"choice": choice, "n": 0, **unknown, "told_apart": False}
     first, second = (np.concatenate([pair[side].correct for pair in pairs]) for side in (0, 1))
     # The same image in the runs of several seeds is one image: its answers belong to one group
-    images = paired_interval(first, second, [name for pair in pairs for name in pair[0].groups])
+    low, high = paired_interval(first, second, [name for pair in pairs for name in pair[0].groups])
     each = [float(b.correct.mean() - a.correct.mean()) for a, b in pairs]
+    difference = statistics.fmean(each)
+    # As the accuracies, the difference is a mean over seeds, which may have held out more images or fewer; the
+    # interval is that of all answers together, laid around it.
+    aside = difference - float(second.mean() - first.mean())
+    images = [max(-1.0, low + aside), min(1.0, high + aside)]
     seeds = _student_interval(each, least=-1.0)
     return {
         "choice": choice,
-        "difference": float(second.mean() - first.mean()),
-        "images_interval": list(images),
+        "n": len({path for part, _ in pairs for path in part.paths}),
+        "difference": difference,
+        "images_interval": images,
         "seeds_interval": seeds,
         "told_apart": images[0] > 0 and (seeds is None or seeds[0] > 0),
     }
@@ -328,7 +334,8 @@ def _best(rows: Sequence[dict[str, Any]], against: Sequence[dict[str, Any]]) -> 
     if len(rows) < 2:
         return []
     accuracy = {row["choice"]: percent(row["accuracy"]) for row in rows}
-    best = next(row["choice"] for row in rows if row["choice"] not in {each["choice"] for each in against})
+    ranked = sorted(rows, key=lambda row: -row["accuracy"])
+    best = ranked[0]["choice"]
     unsure = [each for each in against if not each["told_apart"]]
     if not unsure:
         return [
@@ -336,10 +343,16 @@ def _best(rows: Sequence[dict[str, Any]], against: Sequence[dict[str, Any]]) -> 
             f"{_spoken(against[0])}"
         ]
     names = [f"{each['choice']} ({accuracy[each['choice']]})" for each in unsure[:NAMED]]
-    more = f" and {len(unsure) - NAMED} more" if len(unsure) > NAMED else ""
-    level = unsure[0]["difference"] == 0
+    if len(unsure) > NAMED:
+        names.append(f"{len(unsure) - NAMED} more")
+    # Choices of one accuracy are level, though their images may not be quite the same
+    level = unsure[0]["choice"] in {row["choice"] for row in rows if row["accuracy"] == ranked[0]["accuracy"]}
     most = f"({accuracy[best]})" if level else f"has the most right answers ({accuracy[best]}), but"
-    return [f"{best} {most} cannot be told apart from {', '.join(names)}{more}; {_spoken(unsure[0])}"]
+    return [f"{best} {most} cannot be told apart from {_listed(names)}; {_spoken(unsure[0])}"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _spoken(each: Mapping[str, Any]) -> str:
@@ -352,8 +365,8 @@ def _spoken(each: Mapping[str, Any]) -> str:
         if each[name]
     ]
     return (
-        f"the difference to {each['choice']} is {100 * each['difference']:+.1f} points (95 % intervals: "
-        f"{', '.join(spans)})"
+        f"the difference to {each['choice']} on the {counted(each['n'], 'image')} that both held out is "
+        f"{100 * each['difference']:+.1f} points (95 % intervals: {', '.join(spans)})"
     )
 
 
