@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from fieldmark.checks import alignment
 from fieldmark.checks.alignment import similarity
 from fieldmark.checks.copies import LIKENESS
 from fieldmark.checks.planes import planes
@@ -113,3 +114,12 @@ def test_leaves_that_lie_alike_are_other_pictures() -> None:
     pairs = np.array([(i, j) for i in range(6) for j in range(i)])
     assert similarity(both, pairs).max() < LIKENESS
     assert similarity(both, np.array([[0, 6]]))[0] > 0.95
+
+
+@pytest.mark.parametrize(("along_lines", "less"), [(0.61, 0.0), (0.59, 0.03), (0.31, 0.03), (0.29, 1.0)])
+def test_where_little_agrees_along_lines_likeness_counts_less(
+    monkeypatch: pytest.MonkeyPatch, along_lines: float, less: float
+) -> None:
+    both = pictures(scene(0), scene(0))
+    monkeypatch.setattr(alignment, "crosswise", lambda a, b, maps: np.full(len(a), along_lines, np.float32))
+    assert similarity(both, np.array([[0, 1]])) == pytest.approx([1 - less], abs=1e-3)

@@ -32,12 +32,15 @@ def test_it_covers_the_truth(accuracy, groups, size, likeness):
 
 
 def beta_binomial_bounds(right, sizes):
-    """The same posterior on a plain fine grid, with scipy's own beta-binomial."""
+    """The same posterior on a plain fine grid, with scipy's own distributions; r is 0 with probability .1."""
     logits, likenesses = np.linspace(-12, 12, 801), (np.arange(300) + 0.5) / 300
     mean, r = 1 / (1 + np.exp(-logits))[:, None], likenesses[None]
     strength = (1 - r) / r
     log = sum(stats.betabinom.logpmf(k, n, mean * strength, (1 - mean) * strength) for k, n in zip(right, sizes))  # noqa: B905
-    density = np.exp(log - log.max()).sum(axis=1) * np.sqrt(mean * (1 - mean))[:, 0]
+    independent = sum(stats.binom.logpmf(k, n, mean) for k, n in zip(right, sizes))  # noqa: B905
+    top = max(log.max(), independent.max())
+    over_r = 0.9 * np.exp(log - top).mean(axis=1) + 0.1 * np.exp(independent - top)[:, 0]
+    density = over_r * np.sqrt(mean * (1 - mean))[:, 0]
     steps = np.cumsum(density)
     return 1 / (1 + np.exp(-np.interp([0.025, 0.975], (steps - density / 2) / steps[-1], logits)))
 
@@ -45,6 +48,7 @@ def beta_binomial_bounds(right, sizes):
 @pytest.mark.parametrize(
     ("right", "sizes"),
     [
+        ([9] * 20, [10] * 20),
         ([10] * 19 + [9], [10] * 20),
         ([10] * 15 + [5] * 5, [10] * 20),
         ([10] * 16 + [0] * 4, [10] * 20),

@@ -51,6 +51,9 @@ def test_a_table_a_plot_and_the_images_that_differ(faces: Path, tmp_path: Path, 
         assert row["sd"] == 0
         assert row["images_interval"][0] < row["accuracy"] < row["images_interval"][1]
     assert found["images"] == []
+    (against,) = found["against_best"]
+    assert (against["choice"], against["difference"], against["told_apart"]) == ("image_size 32", 0, False)
+    assert any("cannot be told apart from image_size 32" in remark for remark in found["remarks"])
     assert json.loads((out / "sweep.json").read_text("utf-8")) == found
     with (out / "sweep.csv").open(newline="", encoding="utf-8") as file:
         assert [row["choice"] for row in csv.DictReader(file)] == ["image_size 24", "image_size 32"]
@@ -157,3 +160,10 @@ def test_an_image_is_said_to_be_right_with_a_choice() -> None:
     lines = sweep_lines({"choices": [], "images": [image], "remarks": [], "folder": "out"})
     said = "a.png (cat): 100 % right with image_size 75, 50 % right with image_size 150, not held out with c"
     assert said in [line.strip() for line in lines]
+
+
+def test_the_terminal_says_what_the_remarks_do() -> None:
+    lines = sweep_lines({"choices": [], "images": [], "remarks": ["a \x1b[2J remark"], "folder": "out"})
+    (line,) = [line for line in lines if line.startswith("note: ")]
+    assert "remark" in line
+    assert "\x1b" not in line

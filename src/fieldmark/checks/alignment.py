@@ -26,6 +26,8 @@ COARSE_STEPS, FINE_STEPS = 10, 4  # Gauss-Newton steps
 PROMISING = 0.4  # of the coarse pictures; below it the fine ones are not looked at
 ALIKE = 0.7  # of the fine pictures; below it nobody asks what else agrees: that takes as long as all before, 4 ms
 LEAST_CROSSWISE = 0.3  # correlation; below it lines agree and nothing else (docs/decisions/0011-checks.md)
+# Below this one, outlines and stripes may be most of what agrees: likeness counts so much less.
+SURE_CROSSWISE, DOUBT = 0.6, 0.03
 BLOCK = 128  # pairs at a time: their pictures stay in the processor's cache
 
 
@@ -53,8 +55,9 @@ def _similarity(a: Floats, b: Floats) -> Floats:
         scores[near] = detail_correlation(a[near], b[near], maps[near])
     alike = np.flatnonzero(scores >= ALIKE)
     if len(alike):
-        lines_alone = crosswise(a[alike], b[alike], maps[alike]) < LEAST_CROSSWISE
-        scores[alike[lines_alone]] = 0
+        along_lines = crosswise(a[alike], b[alike], maps[alike])
+        scores[alike[along_lines < SURE_CROSSWISE]] -= DOUBT
+        scores[alike[along_lines < LEAST_CROSSWISE]] = 0
     return scores
 
 

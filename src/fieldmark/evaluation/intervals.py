@@ -23,6 +23,8 @@ Interval = tuple[float, float]
 _Z = 1.959963984540054
 # Points of the grid over the logit of the accuracy and over r. Twice as many move a bound by less than 0.0005.
 _ACCURACIES, _LIKENESSES = 81, 16
+# How likely it is held beforehand that images of a group are no more alike than any others, r = 0 (decision 7).
+_INDEPENDENT = 0.1
 # Logits beyond this are 0 or 1 for any number of images that a person has.
 _FURTHEST_LOGIT = 14.0
 # What the first look leaves out of the second: less than this share of the greatest density.
@@ -86,10 +88,10 @@ def grouped_intervals(right: Counts, sizes: Counts) -> Floats:
 
     The accuracy of a group is a draw of a beta distribution with mean m and likeness r (0: groups differ by chance
     only; 1: a group is right or wrong as a whole), its right answers a binomial draw of that (beta-binomial model,
-    Skellam 1948). The interval holds the middle 95 % of m's posterior, with Jeffreys' prior on m and all r held
-    equally likely beforehand, integrated on a grid. With every answer right (or wrong) nothing is known of r, and
-    each group counts as one image: Wilson's interval of them. The accuracy of a group is taken not to depend on
-    its size, but the interval always holds the share that was observed.
+    Skellam 1948). The interval holds the middle 95 % of m's posterior, with Jeffreys' prior on m; r is held to
+    be 0 with probability .1 beforehand, else all r to be equally likely; integrated on a grid. With every answer right
+    (or wrong) nothing is known of r, and each group counts as one image: Wilson's interval of them. The accuracy of a
+    group is taken not to depend on its size, but the interval always holds the share that was observed.
     """
     nodes = _blocks(int(sizes.max(initial=1)))
     tallies = _tally(right, nodes), _tally(sizes - right, nodes), _tally(sizes[None], nodes)
@@ -221,7 +223,7 @@ def _posterior(right: Floats, wrong: Floats, all_: Floats, edges: Counts) -> Int
     logits, roots = np.linspace(-_FURTHEST_LOGIT, _FURTHEST_LOGIT, 141), _midpoints(0.0, 1.0)
     density = _density(right, wrong, all_, middle, logits, roots)
     logits = np.linspace(*_support(logits, density.max(axis=1)), _ACCURACIES)
-    roots = _midpoints(*_support(roots, density.max(axis=0), most=1.0))
+    roots = _midpoints(*_support(roots, density[:, 1:].max(axis=0), most=1.0))
     over_accuracy = _density(right, wrong, all_, middle, logits, roots).sum(axis=1)
     steps = np.concatenate([[0.0], np.cumsum((over_accuracy[1:] + over_accuracy[:-1]) / 2)])
     low, high = np.interp([0.025, 0.975], steps / steps[-1], logits)
@@ -229,20 +231,24 @@ def _posterior(right: Floats, wrong: Floats, all_: Floats, edges: Counts) -> Int
 
 
 def _density(right: Floats, wrong: Floats, all_: Floats, i: Floats, logits: Floats, roots: Floats) -> Floats:
-    """Return the posterior (logits, roots) up to a factor; a root is that of r, so that small r are seen well.
+    """Return the posterior (logits, 1 + roots) up to a factor, that of r = 0 first.
+
+    The roots, evenly spaced, are those of r, so that small r are seen well.
 
     A group of n with k right has the likelihood Π(i < k) (m (1 - r) + i r) · Π(i < n - k) ((1 - m)(1 - r) + i r)
     / Π(i < n) (1 - r + i r), which needs no gamma function and holds at r = 0 too.
     """
-    r, mean = roots**2, 1 / (1 + np.exp(-logits))
+    # What each r stands for: dr = 2 √r d√r.
+    weights = np.concatenate([[_INDEPENDENT], (1 - _INDEPENDENT) * 2 * roots * (roots[1] - roots[0])])
+    r, mean = np.concatenate([[0.0], roots**2]), 1 / (1 + np.exp(-logits))
     # 1 - mean, written so that it keeps its digits near 1.
     rest = 1 / (1 + np.exp(logits))
     steps = i[:, None, None] * r
     log = np.tensordot(right, np.log(mean[:, None] * (1 - r) + steps), 1)
     log += np.tensordot(wrong, np.log(rest[:, None] * (1 - r) + steps), 1)
     log -= np.tensordot(all_, np.log(1 - r + i[:, None] * r), 1)
-    # Jeffreys' prior of m, written for its logit; and dr = 2 √r d√r.
-    log += (np.log(mean * rest) / 2)[:, None] + np.log(roots)
+    # Jeffreys' prior of m, written for its logit.
+    log += (np.log(mean * rest) / 2)[:, None] + np.log(weights)
     return np.asarray(np.exp(log - log.max()))
 
 

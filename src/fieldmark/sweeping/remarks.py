@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fieldmark.evaluation.metrics import percent
+from fieldmark.images.scan import counted
 from fieldmark.sweeping.table import SPLIT, ByChoice
 
 NAMED = 3  # choices that cannot be told from the best
@@ -16,7 +17,8 @@ def name_best(rows: Sequence[dict[str, Any]], against: Sequence[dict[str, Any]])
     if len(rows) < 2:
         return []
     accuracy = {row["choice"]: percent(row["accuracy"]) for row in rows}
-    best = next(row["choice"] for row in rows if row["choice"] not in {each["choice"] for each in against})
+    ranked = sorted(rows, key=lambda row: -row["accuracy"])
+    best = ranked[0]["choice"]
     unsure = [each for each in against if not each["told_apart"]]
     if not unsure:
         return [
@@ -24,10 +26,16 @@ def name_best(rows: Sequence[dict[str, Any]], against: Sequence[dict[str, Any]])
             f"{_spoken(against[0])}"
         ]
     names = [f"{each['choice']} ({accuracy[each['choice']]})" for each in unsure[:NAMED]]
-    more = f" and {len(unsure) - NAMED} more" if len(unsure) > NAMED else ""
-    level = unsure[0]["difference"] == 0
+    if len(unsure) > NAMED:
+        names.append(f"{len(unsure) - NAMED} more")
+    # Choices of one accuracy are level, though their images may not be quite the same
+    level = unsure[0]["choice"] in {row["choice"] for row in rows if row["accuracy"] == ranked[0]["accuracy"]}
     most = f"({accuracy[best]})" if level else f"has the most right answers ({accuracy[best]}), but"
-    return [f"{best} {most} cannot be told apart from {', '.join(names)}{more}; {_spoken(unsure[0])}"]
+    return [f"{best} {most} cannot be told apart from {_listed(names)}; {_spoken(unsure[0])}"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _spoken(each: Mapping[str, Any]) -> str:
@@ -40,8 +48,8 @@ def _spoken(each: Mapping[str, Any]) -> str:
         if each[name]
     ]
     return (
-        f"the difference to {each['choice']} is {100 * each['difference']:+.1f} points (95 % intervals: "
-        f"{', '.join(spans)})"
+        f"the difference to {each['choice']} on the {counted(each['n'], 'image')} that both held out is "
+        f"{100 * each['difference']:+.1f} points (95 % intervals: {', '.join(spans)})"
     )
 
 

@@ -88,9 +88,9 @@ def image_rows(by_choice: ByChoice) -> list[dict[str, Any]]:
 def against_best(rows: Sequence[dict[str, Any]], by_choice: ByChoice) -> list[dict[str, Any]]:
     """Each other choice against the most accurate one, on the images that both answered with the same seed.
 
-    {"choice", "difference" (best minus this), "images_interval" (paired, over groups), "seeds_interval" (of the
-    differences seed by seed; None for one seed), "told_apart": neither interval holds 0}. Differences are -1 to 1 and
-    None where no image is shared.
+    {"choice", "n" (images that both answered), "difference" (best minus this, mean over seeds), "images_interval"
+    (paired, over groups), "seeds_interval" (of the differences seed by seed; None for one seed), "told_apart": neither
+    interval holds 0}. Differences are -1 to 1 and None where no image is shared.
     """
     ranked = sorted(rows, key=lambda row: -row["accuracy"])
     return [_difference(row["choice"], by_choice[row["choice"]], by_choice[ranked[0]["choice"]]) for row in ranked[1:]]
@@ -102,16 +102,22 @@ def _difference(choice: str, one: Sequence[Answered], best: Sequence[Answered]) 
     pairs = [(first, second) for first, second in pairs if len(first)]
     if not pairs:
         unknown = {"difference": None, "images_interval": None, "seeds_interval": None}
-        return {"choice": choice, **unknown, "told_apart": False}
+        return {"choice": choice, "n": 0, **unknown, "told_apart": False}
     first, second = (np.concatenate([pair[side].correct for pair in pairs]) for side in (0, 1))
     # The same image in the runs of several seeds is one image: its answers belong to one group
-    images = paired_interval(first, second, [name for pair in pairs for name in pair[0].groups])
+    low, high = paired_interval(first, second, [name for pair in pairs for name in pair[0].groups])
     each = [float(b.correct.mean() - a.correct.mean()) for a, b in pairs]
+    difference = statistics.fmean(each)
+    # As the accuracies, the difference is a mean over seeds, which may have held out more images or fewer; the
+    # interval is that of all answers together, laid around it.
+    aside = difference - float(second.mean() - first.mean())
+    images = [max(-1.0, low + aside), min(1.0, high + aside)]
     seeds = _student_interval(each, least=-1.0)
     return {
         "choice": choice,
-        "difference": float(second.mean() - first.mean()),
-        "images_interval": list(images),
+        "n": len({path for part, _ in pairs for path in part.paths}),
+        "difference": difference,
+        "images_interval": images,
         "seeds_interval": seeds,
         "told_apart": images[0] > 0 and (seeds is None or seeds[0] > 0),
     }
