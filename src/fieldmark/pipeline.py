@@ -35,17 +35,12 @@ from fieldmark.images.audit import Audit, audit_images
 from fieldmark.images.cache import DEFAULT_LIMIT_BYTES, cache_folder, limit_cache
 from fieldmark.images.dataset import SPLITS, Dataset
 from fieldmark.images.dataset import write_csv as write_dataset
+from fieldmark.images.names import printable
 from fieldmark.images.read import Images, read
 from fieldmark.images.read import Progress as OnProgress
+from fieldmark.images.refusals import require_trainable, require_two_classes
 from fieldmark.images.samples import sample_grid
-from fieldmark.images.scan import (
-    printable,
-    require_trainable,
-    require_two_classes,
-    scan,
-    split_folders,
-    without_empty_classes,
-)
+from fieldmark.images.scan import scan, split_folders, without_empty_classes
 from fieldmark.images.split import choose_validation
 from fieldmark.networks.table import NETWORKS, spec
 from fieldmark.preprocessing import Preprocessing

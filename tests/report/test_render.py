@@ -14,6 +14,7 @@ from fieldmark.evaluation.metrics import metrics_of
 from fieldmark.evaluation.predictions import read_csv
 from fieldmark.report.panels import PANELS
 from fieldmark.report.render import render_report
+from fieldmark.report.theme import read_theme
 from fieldmark.report.wording import visible
 from tests.report.fabricate import change, make_run, read, write
 
@@ -326,8 +327,9 @@ def test_the_script_sets_names_as_text_only():
     assert "</" not in script
 
 
-def test_style_sheet_stands_for_phone_dark_and_paper():
-    style = (resources.files("fieldmark") / "report" / "static" / "report.css").read_text(encoding="utf-8")
+def test_style_sheet_stands_for_phone_dark_and_paper(run):
+    style = rendered(run).style
+    assert style.startswith(read_theme())
     for rule in ("prefers-color-scheme: dark", "@media print", "max-width: 44rem", "tabular-nums"):
         assert rule in style
     assert not re.search(r"url\(|@import|https?:", style)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from fieldmark.images.problems import PROBLEMS
+from fieldmark.report.theme import read_theme
 from fieldmark.runs import Run
 from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.routes_pages import PACKAGE, STATIC, heading, read_report
@@ -30,6 +32,15 @@ def test_the_page_and_all_it_asks_for_is_there(client: TestClient) -> None:
         assert response.status_code == 200
         assert response.headers["content-type"].split(";")[0] == kind
     assert client.get("/docs").status_code == 200
+
+
+def test_the_page_has_the_colours_of_the_report(client: TestClient) -> None:
+    style = client.get("/static/page.css").text
+    assert style.startswith(read_theme())
+    own = style.removeprefix(read_theme())
+    assert ":root" not in own
+    # Every colour and letter that it uses is one of the theme's
+    assert set(re.findall(r"var\((--[a-z-]+)\)", own)) <= set(re.findall(r"(--[a-z-]+):", read_theme()))
 
 
 class Elements(HTMLParser):

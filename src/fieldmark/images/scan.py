@@ -13,28 +13,15 @@ import numpy as np
 from fieldmark.images import corrections as tables
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.entries import folder_names, holds_images, identity
-from fieldmark.images.names import counted, natural_key, printable
+from fieldmark.images.names import natural_key, printable
 from fieldmark.images.problems import Problem
 from fieldmark.images.refusals import (
     refuse_splits_without_train,
     require_another,
     require_folder,
     require_images,
-    require_trainable,
-    require_two_classes,
 )
 from fieldmark.images.walk import Found, path_below, report_beside, walk
-
-# What other rooms know of this stage; some of it stands in the modules that it is made of.
-__all__ = [
-    "counted",
-    "printable",
-    "require_trainable",
-    "require_two_classes",
-    "scan",
-    "split_folders",
-    "without_empty_classes",
-]
 
 SPLIT_FOLDERS = {
     "train": "train",

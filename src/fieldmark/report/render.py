@@ -24,6 +24,7 @@ from fieldmark.report.contents import read_contents
 from fieldmark.report.context import Context
 from fieldmark.report.overlays import Overlays
 from fieldmark.report.panels import PANELS
+from fieldmark.report.theme import read_theme
 from fieldmark.report.thumbnails import Thumbnails
 from fieldmark.report.wording import duration, prose, sentence, shorten, visible
 
@@ -95,8 +96,9 @@ def _own_texts() -> dict[str, Any]:
     An inline script with its hash is the one that runs from a file on a disk: a page's own folder is no origin there.
     """
     texts: dict[str, Any] = {}
-    for name, file in (("style", "report.css"), ("script", "report.js")):
-        text = (resources.files("fieldmark") / "report" / "static" / file).read_text(encoding="utf-8")
+    static = resources.files("fieldmark") / "report" / "static"
+    style = read_theme() + (static / "report.css").read_text(encoding="utf-8")
+    for name, text in (("style", style), ("script", (static / "report.js").read_text(encoding="utf-8"))):
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         texts |= {name: Markup(text), f"{name}_sha256": digest}
     return texts

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from fieldmark.classifier import failed_prediction
 from fieldmark.errors import FieldmarkError, ImageError, MissingExtraError, ModelFileError
-from fieldmark.images.scan import printable
+from fieldmark.images.names import printable
 from fieldmark.preprocessing import Pixels
 from fieldmark.serving.copies import Copies
 from fieldmark.serving.explaining import Explainer

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 import fieldmark
 from fieldmark.images.problems import PROBLEMS
+from fieldmark.report.theme import read_theme
 from fieldmark.report.wording import shorten, visible
 from fieldmark.runs import Run
 from fieldmark.serving.refusals import Refusal
@@ -60,6 +61,7 @@ CLASSES_NAMED = 5  # in the heading
 def routes(service: Service) -> list[Route]:
     """The routes of the pages."""
     static = {name: (PACKAGE / "static" / name).read_bytes() for name in STATIC}
+    static["page.css"] = read_theme().encode() + static["page.css"]
     page = render_page(service)
     docs = _template("docs.html").render(version=fieldmark.__version__)
 

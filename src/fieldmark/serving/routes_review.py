@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from fieldmark.errors import ConflictError, DatasetError, FieldmarkError, ImageError, OutputError
 from fieldmark.images.corrections import REMOVE
-from fieldmark.images.scan import printable
+from fieldmark.images.names import printable
 from fieldmark.serving.copies import Copies
 from fieldmark.serving.refusals import REFUSALS, Refusal
 from fieldmark.serving.review import Review

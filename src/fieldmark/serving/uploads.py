@@ -19,7 +19,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from fieldmark.images.scan import printable
+from fieldmark.images.names import printable
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.refusals import Refusal
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fieldmark.evaluation.metrics import percent
-from fieldmark.images.scan import counted
+from fieldmark.images.names import counted
 from fieldmark.sweeping.table import SPLIT, ByChoice
 
 NAMED = 3  # choices that cannot be told from the best

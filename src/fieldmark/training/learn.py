@@ -14,9 +14,9 @@ from fieldmark import export
 from fieldmark.classifier import Classifier, load
 from fieldmark.embedding import Backbone, embed, find_backbone
 from fieldmark.errors import missing_extra
+from fieldmark.images.names import counted
 from fieldmark.images.read import Images
 from fieldmark.images.read import Progress as OnProgress
-from fieldmark.images.scan import counted
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
 from fieldmark.runtime import BATCH
