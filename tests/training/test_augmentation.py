@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from fieldmark.images.augment import AUGMENTATIONS, Augmentation, augment
-from fieldmark.images.cutmix import cuts, fill, shared_labels
-from fieldmark.training.augmentation import COLUMNS, changes, filled, labels_by_area, vary
+from fieldmark.training.augmentation import COLUMNS, changes, vary
 
 # What rounding to the other side makes of it, on noise, where neighbours differ most: measured 0.0016 and 4.
 SHARE_DIFFERENT = 0.004
@@ -37,18 +36,6 @@ def test_equals_pillow(name: str, shape: tuple[int, ...]) -> None:
     assert (difference > 0).mean() <= SHARE_DIFFERENT
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 3), (20, 33, 3), (24, 24, 1), (1, 1, 3)])
-def test_cuts_as_numpy_does(shape: tuple[int, ...]) -> None:
-    pixels, keys = noise(60, *shape)
-    found = cuts(AUGMENTATIONS["cutmix"], keys, shape, seed=3, epoch=4)
-    assert found is not None
-    rows = torch.from_numpy(changes(AUGMENTATIONS["cutmix"], keys, shape, seed=3, epoch=4))
-    cut = filled(torch.from_numpy(pixels).permute(0, 3, 1, 2).float(), rows).permute(0, 2, 3, 1).numpy()
-    assert np.array_equal(cut, fill(pixels, found))
-    labels = np.arange(60, dtype=np.int32) % 3
-    assert np.array_equal(labels_by_area(torch.from_numpy(labels), rows, 3).numpy(), shared_labels(labels, found, 3))
-
-
 def test_values_are_whole_and_within_range() -> None:
     result = varied(*noise(20, 16, 16, 3), AUGMENTATIONS["standard"])
     assert result.dtype == np.float32
@@ -58,7 +45,7 @@ def test_values_are_whole_and_within_range() -> None:
 
 def test_every_field_of_augmentation_is_known_here() -> None:
     """A new kind of change has to be added to `changes` and `vary` too."""
-    known = {"flip", "zoom", "shift", "lighten", "erase", "cutmix"}
+    known = {"flip", "zoom", "shift", "lighten", "erase"}
     colors = {"brightness", "contrast", "saturation", "gains", "hue", "gray"}  # all in color_matrices
     assert {field.name for field in dataclasses.fields(Augmentation)} == known | colors
 

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from fieldmark.networks.table import build
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.training.optimizers import OPTIMIZERS
-from fieldmark.training.step import Loss, Step, count_right, make_step
+from fieldmark.training.step import Loss, Step, make_step
 
 SIZE = 40  # pixels
 PREPROCESSING = Preprocessing(width=SIZE, height=SIZE, mean=10.0, deviation=50.0)
@@ -157,29 +157,6 @@ def test_small_losses_are_exact(logit: float) -> None:
     loss.backward()
     assert loss.item() == pytest.approx(np.log1p(np.exp(-15.0)), rel=1e-5)
     assert abs(logits.grad.item()) == pytest.approx(1 / (1 + np.exp(15.0)), rel=1e-5)
-
-
-@pytest.mark.parametrize("weights", [None, (1.0, 3.0, 0.5)])
-@pytest.mark.parametrize("outputs", [1, 2, 3])
-def test_labels_by_share_count_as_the_mean_of_their_classes(outputs: int, weights: tuple[float, ...] | None) -> None:
-    classes = max(2, outputs)
-    loss = Loss(weights and weights[:classes])
-    logits = torch.randn(5, outputs, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    first, second = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([1, 1, 0, 0, classes - 1])
-    share = torch.tensor([0.25, 0.5, 0.9, 1.0, 0.0], dtype=torch.float64)
-    identity = torch.eye(classes, dtype=torch.float64)
-    labels = identity[first] * share[:, None] + identity[second] * (1 - share[:, None])
-    each = [
-        own * loss.sum(logits[[row]], first[[row]]) + (1 - own) * loss.sum(logits[[row]], second[[row]])
-        for row, own in enumerate(share)
-    ]
-    assert loss.sum(logits, labels).item() == pytest.approx(sum(each).item(), rel=1e-12)
-
-
-def test_an_image_that_holds_two_is_right_by_what_counts_most() -> None:
-    labels = torch.tensor([[0.7, 0.3], [0.7, 0.3], [0.2, 0.8], [0.2, 0.8]])
-    assert count_right(torch.tensor([[-1.0], [1.0], [-1.0], [1.0]]), labels).item() == 2
-    assert count_right(torch.tensor([[1.0, 0.0]] * 4), labels).item() == 2
 
 
 def test_an_unused_parameter_is_no_obstacle() -> None:

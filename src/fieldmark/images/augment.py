@@ -38,7 +38,6 @@ class Augmentation:
     gray: float = 0.0  # probability of saturation zero
     lighten: float = 0.0  # probability that the surroundings fade towards white
     erase: float = 0.0  # probability that a rectangle is covered with one colour
-    cutmix: float = 0.0  # probability that a rectangle is filled from another image: by `cutmix`, not by `augment`
 
 
 # Chosen on held-out sequences of horses-or-humans' training split (four folds, n = 1,027, convnet at 96 px, share right
@@ -54,7 +53,6 @@ AUGMENTATIONS = {
     "standard": _STANDARD,
     "erasing": dataclasses.replace(_STANDARD, erase=0.5),
     "lighten": dataclasses.replace(_STANDARD, lighten=0.5),
-    "cutmix": dataclasses.replace(_STANDARD, cutmix=1.0),
 }
 
 # One draw each, always from the same column: switching one change on or off leaves the others as they were.
@@ -63,7 +61,6 @@ _DRAWS = (
     *("gain_red", "gain_green", "gain_blue", "hue", "gray"),
     *("lighten", "lighten_x", "lighten_y", "lighten_radius", "lighten_strength"),
     *("erase", "erase_area", "erase_aspect", "erase_x", "erase_y", "erase_red", "erase_green", "erase_blue"),
-    *("cut", "cut_area", "cut_x", "cut_y"),
 )
 
 

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 
 from fieldmark.images.augment import Augmentation, color_matrices, draw
-from fieldmark.images.cutmix import Cuts, cuts
 
 Changes = npt.NDArray[np.float32]
 Columns = dict[str, torch.Tensor]
@@ -24,8 +23,7 @@ PLACE = ("flip", "zoom", "middle_x", "middle_y")
 COLOR = tuple(f"color_{row}_{column}" for row in range(3) for column in range(4))
 LIGHTEN = ("light_x", "light_y", "light_radius", "light_strength")
 ERASE = ("left", "top", "right", "bottom", "red", "green", "blue")
-CUT = ("cut_left", "cut_top", "cut_right", "cut_bottom", "cut_kept")  # as in images.cutmix.Cuts
-COLUMNS = (*PLACE, *COLOR, *LIGHTEN, *ERASE, *CUT)
+COLUMNS = (*PLACE, *COLOR, *LIGHTEN, *ERASE)
 
 
 def changes(
@@ -51,7 +49,6 @@ def changes(
         *(0.4 + 0.2 * draws["lighten_x"], 0.4 + 0.2 * draws["lighten_y"], 0.25 + 0.2 * draws["lighten_radius"], light),
         *_rectangle(augmentation, draws, height, width),
         *(np.floor(256 * draws[f"erase_{name}"]) for name in ("red", "green", "blue")),
-        *_cut_columns(cuts(augmentation, keys, shape, seed=seed, epoch=epoch), len(keys)),
     ]
     return np.stack(columns, axis=1).astype(np.float32)
 
@@ -77,30 +74,6 @@ def vary(pixels: torch.Tensor, rows: torch.Tensor, augmentation: Augmentation) -
     if augmentation.lighten:
         x = _lighten(x, own)
     return _erase(x, own) if augmentation.erase else x
-
-
-def filled(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Fill rectangles of what `vary` made from the next image each, as `fieldmark.images.cutmix.fill`."""
-    own = dict(zip(COLUMNS, rows[:, :, None, None].unbind(1), strict=True))
-    down = torch.arange(x.shape[2], device=x.device)[:, None]
-    across = torch.arange(x.shape[3], device=x.device)
-    inside = (across >= own["cut_left"]) & (across < own["cut_right"])
-    inside = inside & (down >= own["cut_top"]) & (down < own["cut_bottom"])
-    return torch.where(inside[:, None], x.roll(-1, 0), x)
-
-
-def labels_by_area(labels: torch.Tensor, rows: torch.Tensor, classes: int) -> torch.Tensor:
-    """As `fieldmark.images.cutmix.shared_labels`: float32 (batch, classes) from labels (batch,)."""
-    # Not one_hot, which would wait for the device to look for the largest label.
-    own = (labels[:, None] == torch.arange(classes, device=labels.device)).to(torch.float32)
-    kept = rows[:, COLUMNS.index("cut_kept"), None]
-    return own * kept + own.roll(-1, 0) * (1 - kept)
-
-
-def _cut_columns(found: Cuts | None, images: int) -> list[npt.NDArray[np.float32]]:
-    if found is None:
-        return [np.zeros(images, np.float32)] * len(CUT)
-    return [found.left, found.top, found.right, found.bottom, found.kept]
 
 
 def _rectangle(

@@ -89,9 +89,6 @@ def choose(network: str | nn.Module, choices: dict[str, Any]) -> tuple[Recipe, P
 def _filled(recipe: Recipe, defaults: dict[str, Any]) -> Recipe:
     if recipe.epochs is not None and "least_steps" in defaults:
         defaults = {**defaults, "least_steps": 0}  # whoever says how many epochs gets as many
-    cut = "augmentation" in defaults and find_augmentation(defaults["augmentation"]).cutmix > 0
-    if cut and recipe.until_accuracy is not None:
-        defaults = {**defaults, "augmentation": "standard"}  # of two images in one, no network is that sure
     missing = {name: value for name, value in defaults.items() if getattr(recipe, name) is None}
     filled = dataclasses.replace(recipe, **missing)
     if filled.augmentation is not None:

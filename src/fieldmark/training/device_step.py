@@ -22,10 +22,10 @@ from torch import nn
 
 from fieldmark.images.augment import Augmentation
 from fieldmark.preprocessing import Preprocessing
-from fieldmark.training.augmentation import filled, labels_by_area, vary
+from fieldmark.training.augmentation import vary
 from fieldmark.training.device import is_recorded, repeatable, trains_in_bfloat16
 from fieldmark.training.ghosts import GHOST, replicas, share_statistics
-from fieldmark.training.step import count_right, cross_entropies
+from fieldmark.training.step import cross_entropies
 from fieldmark.training.suit import in_ghosts
 
 # Batches of a size that run kernel by kernel before one is recorded: torch asks for three, in which libraries choose
@@ -83,7 +83,7 @@ class DeviceStep:
         self.network.eval()
         with torch.no_grad():
             logits = self.network(self._scaled(vary(pixels, changes, Augmentation())))
-            return self._losses(logits, labels).sum(), count_right(logits, labels)
+            return self._losses(logits, labels).sum(), _correct(logits, labels)
 
     def _work(self, *batch: torch.Tensor) -> Work:
         if self.recorder is None:
@@ -98,8 +98,7 @@ class DeviceStep:
 
     def _gradients(self, pixels: torch.Tensor, labels: torch.Tensor, changes: torch.Tensor) -> Work:
         with torch.no_grad():
-            x = vary(pixels, changes, self.augmentation)
-            x = self._scaled(filled(x, changes) if self.augmentation.cutmix else x)
+            x = self._scaled(vary(pixels, changes, self.augmentation))
             # Parts as step.Step has them, each normalised by itself.
             parts = math.ceil(len(labels) / GHOST) if self.ghosts else 1
             images = torch.tensor_split(x, parts)
@@ -108,13 +107,11 @@ class DeviceStep:
             logits = torch.cat(
                 [network(part) for network, part in zip(self.ghosts or (self.network,), images, strict=False)]
             )
-        if self.augmentation.cutmix:
-            labels = labels_by_area(labels, changes, classes=max(2, logits.shape[1]))
         loss = self._losses(logits.float(), labels).sum()
         found = torch.autograd.grad(loss / len(labels), self._weights(), allow_unused=True, materialize_grads=True)
         if self.ghosts:
             share_statistics(self.network, self.ghosts, [len(part) for part in images])
-        return loss.detach(), count_right(logits.detach(), labels), list(found)
+        return loss.detach(), _correct(logits.detach(), labels), list(found)
 
     def _scaled(self, x: torch.Tensor) -> torch.Tensor:
         x = (x - self.preprocessing.mean) / self.preprocessing.deviation
@@ -122,7 +119,8 @@ class DeviceStep:
 
     def _losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         # As step.Loss has it, but with class weights that are on the device already.
-        return cross_entropies(logits, labels, self.class_weights)
+        losses = cross_entropies(logits, labels)
+        return losses if self.class_weights is None else losses * self.class_weights[labels.long()]
 
     def _weights(self) -> list[torch.Tensor]:
         return [weight for weight in self.network.parameters() if weight.requires_grad]
@@ -197,3 +195,8 @@ def device_step(
             yield DeviceStep(network, preprocessing, augmentation, weights, ghosts, **{**chosen, **changed})
     finally:
         network.to("cpu")
+
+
+def _correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    answers = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
+    return (answers == labels).sum()

@@ -18,7 +18,6 @@ import torch
 
 from fieldmark.images.augment import Augmentation, augment, find_augmentation
 from fieldmark.images.batches import content_keys
-from fieldmark.images.cutmix import cuts, fill, shared_labels
 from fieldmark.images.read import Images
 from fieldmark.images.threads import ordered_map
 from fieldmark.preprocessing import Pixels
@@ -27,7 +26,7 @@ from fieldmark.training.choices import StepChoices
 from fieldmark.training.device import send
 
 Rows = npt.NDArray[np.int64]
-Labels = npt.NDArray[np.int32] | npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int32]
 OnDevice = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 # Batches made ready while one is trained on: enough to never wait, few enough to hold.
@@ -56,10 +55,7 @@ class Feed(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class CacheFeed:
-    """For the CPU: uint8 (n, height, width, channels) and int32 (n,), read and varied in a thread ahead.
-
-    Where images are cut, labels are float32 (n, classes): how much each class counts.
-    """
+    """For the CPU: uint8 (n, height, width, channels) and int32 (n,), read and varied in a thread ahead."""
 
     images: Images
     augmentation: str  # a name of AUGMENTATIONS
@@ -67,16 +63,13 @@ class CacheFeed:
 
     def training(self, batches: Iterable[Rows], epoch: int) -> Iterator[tuple[Pixels, Labels]]:
         """Yield the batches, varied; see `Feed`."""
-        keys, augmentation = content_keys(self.images.dataset), find_augmentation(self.augmentation)
+        keys = content_keys(self.images.dataset)
 
         def prepare(rows: Rows) -> tuple[Pixels, Labels]:
             pixels, labels = self._read(rows)
             if self.augmentation != "none":
                 pixels = augment(pixels, keys[rows], name=self.augmentation, seed=self.seed, epoch=epoch)
-            found = cuts(augmentation, keys[rows], pixels.shape[1:], seed=self.seed, epoch=epoch)
-            if found is None:
-                return pixels, labels
-            return fill(pixels, found), shared_labels(labels, found, len(self.images.dataset.classes))
+            return pixels, labels
 
         return ordered_map(prepare, batches, workers=1, ahead=BATCHES_AHEAD)
 
@@ -84,7 +77,7 @@ class CacheFeed:
         """Yield the batches as they are."""
         return map(self._read, batches)
 
-    def _read(self, rows: Rows) -> tuple[Pixels, npt.NDArray[np.int32]]:
+    def _read(self, rows: Rows) -> tuple[Pixels, Labels]:
         return self.images.pixels(rows), self.images.dataset.labels[rows]
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fieldmark import storage
-from fieldmark.images.augment import find_augmentation
 from fieldmark.training.choices import StepChoices
 from fieldmark.training.progress import duration
 
@@ -76,11 +75,6 @@ def remarks(history: History, choices: StepChoices) -> list[str]:
         reached = last.train_accuracy >= choices.until_accuracy
         verb = "was reached" if reached else "was not reached"
         said.append(f"training accuracy {choices.until_accuracy:g} {verb} in {last.epoch} epochs")
-    if history.epochs and find_augmentation(choices.augmentation).cutmix:
-        said.append(
-            "training images held parts of one another, so the loss and training accuracy of an epoch are worse than "
-            "on the images as they are"
-        )
     if choices.keep == "best" and history.kept:
         said.append(
             f"the weights of epoch {history.kept} were kept because they were best on validation, "

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, log_softmax, softplus
+from torch.nn.functional import cross_entropy, softplus
 
 from fieldmark.networks.deployed import scaled
 from fieldmark.preprocessing import Pixels, Preprocessing
@@ -29,8 +29,7 @@ from fieldmark.training.ghosts import GHOST, replicas, share_statistics
 from fieldmark.training.linear import LateLinear
 from fieldmark.training.suit import depends_on_company, images_in_cache, in_ghosts, runs_blocked
 
-# Classes int32 (n,), or how much each class counts float32 (n, classes): those of images that hold two.
-Labels = npt.NDArray[np.int32] | npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int32]
 Gradients = list[torch.Tensor]
 Result = TypeVar("Result")
 
@@ -49,38 +48,24 @@ class Loss:
     class_weights: tuple[float, ...] | None = None  # how much an image of each class counts; None: 1
 
     def sum(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The sum over images of logits (n, outputs) and labels (n,) or (n, classes), each times its class's weight."""
-        weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
-        return cross_entropies(logits, labels, weights).sum()
+        """The sum over images of logits (n, outputs) and labels (n,), each times its class's weight."""
+        losses = cross_entropies(logits, labels)
+        if self.class_weights is not None:
+            losses = losses * losses.new_tensor(self.class_weights)[labels.long()]
+        return losses.sum()
 
 
-def cross_entropies(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """The loss (n,) of each image, from logits (n, outputs) and labels: binary for one output.
-
-    Labels are classes (n,), or how much each class counts (n, classes); `weights` (classes,) multiply the classes'.
+def cross_entropies(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The loss (n,) of each image, from logits (n, outputs) and labels (n,): binary for one output.
 
     >>> [round(loss, 4) for loss in cross_entropies(torch.zeros(2, 4), torch.tensor([0, 3])).tolist()]
     [1.3863, 1.3863]
-    >>> [round(loss, 4) for loss in cross_entropies(torch.zeros(1, 1), torch.tensor([[0.3, 0.7]])).tolist()]
-    [0.6931]
     """
-    if labels.ndim == 2:
-        counts = labels if weights is None else labels * weights
-        return (counts * _losses_by_class(logits)).sum(dim=1)
     if logits.shape[1] > 1:
-        losses = cross_entropy(logits, labels.long(), reduction="none")
-    else:
-        # The same as binary_cross_entropy_with_logits, which subtracts a logit from nearly itself: of a loss
-        # of 5e-7 it is 6 % off in float32, and so is its gradient.
-        losses = softplus(logits[:, 0] * (1 - 2 * labels))
-    return losses if weights is None else losses * weights[labels.long()]
-
-
-def _losses_by_class(logits: torch.Tensor) -> torch.Tensor:
-    """What the loss would be if each class were the label: (n, classes)."""
-    if logits.shape[1] > 1:
-        return -log_softmax(logits, dim=1)
-    return torch.cat([softplus(logits), softplus(-logits)], dim=1)
+        return cross_entropy(logits, labels.long(), reduction="none")
+    # The same as binary_cross_entropy_with_logits, which subtracts a logit from nearly itself: of a loss
+    # of 5e-7 it is 6 % off in float32, and so is its gradient.
+    return softplus(logits[:, 0] * (1 - 2 * labels))
 
 
 @dataclass(frozen=True)
@@ -99,7 +84,7 @@ class Step:
     threads: int
 
     def train(self, optimizer: torch.optim.Optimizer, pixels: Pixels, labels: Labels) -> tuple[float, int]:
-        """Move the weights once, by the mean loss of uint8 (n, height, width, 3) and their labels.
+        """Move the weights once, by the mean loss of uint8 (n, height, width, 3) and their labels (n,).
 
         Returns the sum of the images' losses and how many were right, both before the move.
         """
@@ -154,7 +139,7 @@ class Step:
             for sums, gradient in zip(total, found, strict=False):
                 if gradient is not None:
                     sums.add_(gradient)
-            loss, correct = loss + losses.item(), correct + int(count_right(logits, targets))
+            loss, correct = loss + losses.item(), correct + _correct(logits, targets)
         late.add_to(weights, total)
         return loss, correct, total
 
@@ -164,7 +149,7 @@ class Step:
             for images, targets in _parts(pixels, labels, micro_batch):
                 logits = self._logits(images, self.network)
                 loss += self.loss.sum(logits, targets).item()
-                correct += int(count_right(logits, targets))
+                correct += _correct(logits, targets)
         return loss, correct
 
     def _logits(self, images: torch.Tensor, network: nn.Module) -> torch.Tensor:
@@ -244,7 +229,6 @@ def _parts(pixels: Pixels, labels: Labels, micro_batch: int) -> Iterator[tuple[t
         )
 
 
-def count_right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """How many answers are right (): of an image that holds two, the class that counts most."""
+def _correct(logits: torch.Tensor, labels: torch.Tensor) -> int:
     answers = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
-    return (answers == (labels.argmax(dim=1) if labels.ndim == 2 else labels)).sum()
+    return int((answers == labels).sum())
