@@ -23,6 +23,7 @@ FLOORS = [
     {"embedding"},
     {"training", "checks", "explanation"},
     {"report"},
+    {"evaluating"},
     {"pipeline", "auditing"},
     {"comparing", "sweeping"},
     {"serving"},

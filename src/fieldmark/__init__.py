@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from fieldmark.classifier import Classifier, Prediction, load
     from fieldmark.comparing.compare import compare
     from fieldmark.errors import FieldmarkError
+    from fieldmark.evaluating import evaluate
     from fieldmark.explanation.explain import explain
     from fieldmark.images.batches import flow_from_directory
-    from fieldmark.pipeline import evaluate, train
+    from fieldmark.pipeline import train
     from fieldmark.preprocessing import Preprocessing
     from fieldmark.recipe import Recipe
     from fieldmark.runs import Run
@@ -54,7 +55,7 @@ _HOMES = {
     "Run": "fieldmark.runs",
     "audit": "fieldmark.auditing",
     "compare": "fieldmark.comparing.compare",
-    "evaluate": "fieldmark.pipeline",
+    "evaluate": "fieldmark.evaluating",
     "explain": "fieldmark.explanation.explain",
     "flow_from_directory": "fieldmark.images.batches",
     "load": "fieldmark.classifier",

@@ -1,18 +1,22 @@
-"""Auditing: every question about a dataset, without any training."""
+"""Auditing: every question about a dataset, without any training; and a look at some of its images."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fieldmark import storage
 from fieldmark.checks.table import run_checks
 from fieldmark.embedding import embed, find_backbone
 from fieldmark.errors import MissingExtraError
 from fieldmark.images.audit import Audit, audit_images
+from fieldmark.images.names import printable
 from fieldmark.images.read import Images, read
+from fieldmark.images.samples import sample_grid
 from fieldmark.images.scan import scan, without_empty_classes
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
@@ -109,3 +113,30 @@ def _read_and_grouped(
     with progress.stage("audit"):
         found = audit_images(images, group_by=group_by)
     return dataclasses.replace(images, dataset=found.dataset), found
+
+
+def samples(
+    directory: str | Path,
+    out: str | Path,
+    *,
+    per_class: int = 8,
+    seed: int = 0,
+    corrections: str | Path | None = None,
+) -> dict[str, Any]:
+    """Write random images of every class as one picture; return what it shows, with the files that could not be.
+
+    Raises DatasetError for the directory, OutputError for the place or a suffix that is no picture's.
+    """
+    table = Path(corrections) if corrections is not None else None
+    dataset = scan(Path(directory), corrections=table)
+    by_class = {
+        name: [dataset.file(int(row)) for row in np.flatnonzero(dataset.labels == label)]
+        for label, name in enumerate(dataset.classes)
+    }
+    picture, problems = sample_grid(by_class, per_class=per_class, seed=seed)
+    storage.write_picture(Path(out), picture)
+    return {
+        "out": str(out),
+        "classes": {name: min(per_class, len(paths)) for name, paths in by_class.items()},
+        "problems": [{"path": printable(str(path)), "code": code} for path, code in problems],
+    }

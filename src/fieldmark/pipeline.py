@@ -23,9 +23,10 @@ import numpy.typing as npt
 
 from fieldmark import export, runs, storage
 from fieldmark.checks.table import run_checks
-from fieldmark.classifier import Classifier, load
+from fieldmark.classifier import load
 from fieldmark.embedding import embed, find_backbone, own_embeddings
-from fieldmark.errors import DatasetError, ExportError
+from fieldmark.errors import ExportError
+from fieldmark.evaluating import predictions_of
 from fieldmark.evaluation.kinds import analyse_splits
 from fieldmark.evaluation.metrics import metrics_of, overfitting
 from fieldmark.evaluation.mistakes import mistakes
@@ -33,14 +34,13 @@ from fieldmark.evaluation.predictions import Predictions, write_csv
 from fieldmark.explanation.vocabulary import imagenet_vocabulary
 from fieldmark.images.audit import Audit, audit_images
 from fieldmark.images.cache import DEFAULT_LIMIT_BYTES, cache_folder, limit_cache
-from fieldmark.images.dataset import SPLITS, Dataset
+from fieldmark.images.dataset import SPLITS
 from fieldmark.images.dataset import write_csv as write_dataset
 from fieldmark.images.names import printable
 from fieldmark.images.read import Images, read
 from fieldmark.images.read import Progress as OnProgress
 from fieldmark.images.refusals import require_trainable, require_two_classes
-from fieldmark.images.samples import sample_grid
-from fieldmark.images.scan import scan, split_folders, without_empty_classes
+from fieldmark.images.scan import scan, without_empty_classes
 from fieldmark.images.split import choose_validation
 from fieldmark.networks.table import NETWORKS, spec
 from fieldmark.preprocessing import Preprocessing
@@ -48,7 +48,7 @@ from fieldmark.recipe import Recipe
 from fieldmark.report.render import render_report
 from fieldmark.runs import Run
 from fieldmark.training.choices import choose
-from fieldmark.training.learn import Learnt, file_answers, learn_fine_tuned, learn_from_scratch, learn_head
+from fieldmark.training.learn import Learnt, learn_fine_tuned, learn_from_scratch, learn_head
 from fieldmark.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def train(
             audit = _checked(images, audit, recipe, preprocessing)
         # 7) Every number comes from that file's own answers.
         with progress.stage("evaluate") as step:
-            predictions = _predictions(images.dataset, *learnt.answers(run.model, step))
+            predictions = predictions_of(images.dataset, *learnt.answers(run.model, step))
             _write_results(run, predictions, audit, recipe, learnt)
         # 8) The mistakes: their nearest training images, their kinds, and what to photograph next.
         with progress.stage("mistakes") as step:
@@ -140,51 +140,6 @@ def train(
 
 def _path(path: str | Path | None) -> Path | None:
     return Path(path) if path is not None else None
-
-
-def evaluate(
-    classifier: Classifier | str | Path,
-    directory: str | Path,
-    *,
-    corrections: str | Path | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Measure a classifier on a folder of class folders, matched by name; one split of metrics.json, and mistakes.
-
-    Raises DatasetError where no folder bears the name of a class, or the folder holds splits itself.
-    """
-    progress = progress or Progress(quiet=True)
-    if not isinstance(classifier, Classifier):
-        classifier = load(classifier)
-    dataset = scan_labelled(Path(directory), classifier.classes, corrections=_path(corrections))
-    with progress.stage("read") as step:
-        images = read(dataset, classifier.preprocessing, on_progress=step)
-    found = audit_images(images)
-    with progress.stage("evaluate") as step:
-        predictions = _predictions(found.dataset, *file_answers(classifier, images, step))
-    numbers = metrics_of(predictions)
-    problems = [problem.to_json() for problem in found.dataset.problems]
-    remarks = list(found.remarks)
-    return {**numbers, "mistakes": mistakes(predictions), "problems": problems, "remarks": remarks}
-
-
-def scan_labelled(root: Path, classes: tuple[str, ...], *, corrections: Path | None = None) -> Dataset:
-    """The images of a folder of class folders, matched by name to the classes of a classifier.
-
-    Raises DatasetError where no folder bears the name of a class, or the folder holds splits itself.
-    """
-    if splits := split_folders(root):
-        raise DatasetError(
-            f"{root}: holds the splits {', '.join(split for split, _ in splits)}; expected class folders",
-            hint=f"name one of them, such as {splits[-1][1]}",
-        )
-    dataset = scan(root, classes=classes, corrections=corrections)
-    if not len(dataset):
-        raise DatasetError(
-            f"{root}: no folder here is named after a class of the classifier ({', '.join(classes)})",
-            hint="name each folder exactly as its class was named in training",
-        )
-    return dataset
 
 
 def _way_to_learn(own: nn.Module | None, recipe: Recipe) -> Callable[..., Learnt]:
@@ -232,20 +187,6 @@ def _checked(images: Images, found: Audit, recipe: Recipe, preprocessing: Prepro
 
 def _on_backbone(recipe: Recipe) -> bool:
     return recipe.network in NETWORKS and NETWORKS[recipe.network].pretrained
-
-
-def _predictions(
-    dataset: Dataset, probabilities: npt.NDArray[np.float32], familiarity: npt.NDArray[np.float32] | None
-) -> Predictions:
-    return Predictions(
-        paths=dataset.paths,
-        labels=dataset.labels,
-        probabilities=probabilities,
-        splits=tuple(str(split) for split in dataset.splits),
-        groups=dataset.groups,
-        classes=dataset.classes,
-        familiarity=familiarity,
-    )
 
 
 def _export(learnt: Learnt, images: Images, recipe: Recipe, preprocessing: Preprocessing, run: Run) -> str:
@@ -370,29 +311,3 @@ def _removed_if_unfinished(run: Run) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only if empty
         raise
-
-
-def samples(
-    directory: str | Path,
-    out: str | Path,
-    *,
-    per_class: int = 8,
-    seed: int = 0,
-    corrections: str | Path | None = None,
-) -> dict[str, Any]:
-    """Write random images of every class as one picture; return what it shows, with the files that could not be.
-
-    Raises DatasetError for the directory, OutputError for the place or a suffix that is no picture's.
-    """
-    dataset = scan(Path(directory), corrections=_path(corrections))
-    by_class = {
-        name: [dataset.file(int(row)) for row in np.flatnonzero(dataset.labels == label)]
-        for label, name in enumerate(dataset.classes)
-    }
-    picture, problems = sample_grid(by_class, per_class=per_class, seed=seed)
-    storage.write_picture(Path(out), picture)
-    return {
-        "out": str(out),
-        "classes": {name: min(per_class, len(paths)) for name, paths in by_class.items()},
-        "problems": [{"path": printable(str(path)), "code": code} for path, code in problems],
-    }

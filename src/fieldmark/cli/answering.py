@@ -53,11 +53,11 @@ def evaluate(
     as_json: Json = False,
 ) -> int:
     """Measure a classifier on labelled images."""
-    from fieldmark import pipeline
+    from fieldmark import evaluating
     from fieldmark.report import text
     from fieldmark.training.progress import Progress
 
-    numbers = pipeline.evaluate(classifier, directory, corrections=corrections, progress=Progress(quiet=quiet))
+    numbers = evaluating.evaluate(classifier, directory, corrections=corrections, progress=Progress(quiet=quiet))
     show(as_json, numbers, text.evaluation_lines(numbers))
     return PROBLEM if strict and text.unusable(numbers["problems"]) else 0
 

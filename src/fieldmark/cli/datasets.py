@@ -53,10 +53,10 @@ def samples(
     as_json: Json = False,
 ) -> None:
     """Show random images of every class as one picture."""
-    from fieldmark import pipeline
+    from fieldmark import auditing
     from fieldmark.report import text
 
-    shown = pipeline.samples(directory, out, per_class=per_class, seed=seed, corrections=corrections)
+    shown = auditing.samples(directory, out, per_class=per_class, seed=seed, corrections=corrections)
     show(as_json, shown, text.samples_lines(shown))
 
 

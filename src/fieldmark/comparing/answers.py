@@ -11,11 +11,11 @@ import numpy as np
 
 from fieldmark.classifier import Classifier
 from fieldmark.errors import DatasetError, ModelFileError
+from fieldmark.evaluating import scan_labelled
 from fieldmark.evaluation.predictions import Predictions, read_csv
 from fieldmark.images.audit import audit_images
 from fieldmark.images.names import counted
 from fieldmark.images.read import read
-from fieldmark.pipeline import scan_labelled
 from fieldmark.runs import Run
 from fieldmark.storage import unguard
 from fieldmark.training.learn import file_answers
