@@ -27,6 +27,8 @@ _ACCURACIES, _LIKENESSES = 81, 16
 _INDEPENDENT = 0.1
 # Logits beyond this are 0 or 1 for any number of images that a person has.
 _FURTHEST_LOGIT = 14.0
+# Of the posterior: the interval's bounds, and between them where the observed share mostly lies.
+_QUANTILES = (0.025, 0.2, 0.8, 0.975)
 # What the first look leaves out of the second: less than this share of the greatest density.
 _NEGLIGIBLE = 1e-5
 
@@ -91,18 +93,30 @@ def grouped_intervals(right: Counts, sizes: Counts) -> Floats:
     Skellam 1948). The interval holds the middle 95 % of m's posterior, with Jeffreys' prior on m; r is held to
     be 0 with probability .1 beforehand, else all r to be equally likely; integrated on a grid. With every answer right
     (or wrong) nothing is known of r, and each group counts as one image: Wilson's interval of them. The accuracy of a
-    group is taken not to depend on its size, but the interval always holds the share that was observed.
+    group is taken not to depend on its size; where the observed share speaks against that, as it lies outside of the
+    middle 60 % of the posterior, the interval is widened by that of the linearised ratio (see `mean_interval`).
     """
     nodes = _blocks(int(sizes.max(initial=1)))
     tallies = _tally(right, nodes), _tally(sizes - right, nodes), _tally(sizes[None], nodes)
-    bounds = np.empty((len(right), 2))
+    bounds, uneven = np.empty((len(right), 2)), sizes.min() < sizes.max()
     for row, share in enumerate(right.sum(axis=1) / sizes.sum()):
         if share in (0, 1):
             bounds[row] = wilson(share * len(sizes), len(sizes))
             continue
-        low, high = _posterior(tallies[0][row], tallies[1][row], tallies[2][0], nodes)
+        low, from_, to, high = _posterior(tallies[0][row], tallies[1][row], tallies[2][0], nodes)
+        if uneven and not from_ <= share <= to:  # large groups seem to fare otherwise than small ones
+            of_images = _linearised(right[row], sizes)
+            low, high = min(low, of_images[0]), max(high, of_images[1])
         bounds[row] = min(low, share), max(high, share)
     return bounds
+
+
+def _linearised(right: Counts, sizes: Counts) -> Interval:
+    """Return the interval of the share as a ratio of sums over groups, whatever a group's accuracy depends on."""
+    share, groups = float(right.sum() / sizes.sum()), len(sizes)
+    spread = math.sqrt(groups / (groups - 1) * float(((right - share * sizes) ** 2).sum()))
+    half = student(groups - 1) * spread / float(sizes.sum())
+    return max(0.0, share - half), min(1.0, share + half)
 
 
 def mean_of(shares: Sequence[Share]) -> Share | None:
@@ -217,8 +231,8 @@ def _tally(counts: Counts, edges: Counts) -> Floats:
     return np.asarray(inside.sum(axis=1), dtype=np.float64)
 
 
-def _posterior(right: Floats, wrong: Floats, all_: Floats, edges: Counts) -> Interval:
-    """Return the bounds of the accuracy; a first look at a wide grid says where to look closely."""
+def _posterior(right: Floats, wrong: Floats, all_: Floats, edges: Counts) -> list[float]:
+    """Return _QUANTILES of the accuracy; a first look at a wide grid says where to look closely."""
     middle = (edges[:-1] + edges[1:] - 1) / 2
     logits, roots = np.linspace(-_FURTHEST_LOGIT, _FURTHEST_LOGIT, 141), _midpoints(0.0, 1.0)
     density = _density(right, wrong, all_, middle, logits, roots)
@@ -226,8 +240,7 @@ def _posterior(right: Floats, wrong: Floats, all_: Floats, edges: Counts) -> Int
     roots = _midpoints(*_support(roots, density[:, 1:].max(axis=0), most=1.0))
     over_accuracy = _density(right, wrong, all_, middle, logits, roots).sum(axis=1)
     steps = np.concatenate([[0.0], np.cumsum((over_accuracy[1:] + over_accuracy[:-1]) / 2)])
-    low, high = np.interp([0.025, 0.975], steps / steps[-1], logits)
-    return float(1 / (1 + np.exp(-low))), float(1 / (1 + np.exp(-high)))
+    return [float(1 / (1 + np.exp(-logit))) for logit in np.interp(_QUANTILES, steps / steps[-1], logits)]
 
 
 def _density(right: Floats, wrong: Floats, all_: Floats, i: Floats, logits: Floats, roots: Floats) -> Floats:
