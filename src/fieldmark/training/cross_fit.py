@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from fieldmark.errors import RecipeError, TrainingError
@@ -66,8 +65,7 @@ def told_by_folds(
     labels, groups = dataset.labels[rows], [dataset.groups[row] for row in rows]
     try:
         with progress.stage("leave groups out", unit="trainings") as step:
-            device = find_device(recipe.device)
-            left_out = cross_fit(make, images, recipe, preprocessing, device=device, on_training=step)
+            left_out = cross_fit(make, images, recipe, preprocessing, on_training=step)
     except KeyboardInterrupt:
         progress.line("stopping: what was learnt is being written; Ctrl-C again discards it")
         return _without_folds("the trainings with groups left out were interrupted")
@@ -94,7 +92,6 @@ def cross_fit(
     recipe: Recipe,
     preprocessing: Preprocessing,
     *,
-    device: torch.device,
     on_training: Callable[[int, int], None],
 ) -> LeftOut | None:
     """Train on all folds of the train split but one, for each fold and part; None where a class has a single group.
@@ -107,6 +104,8 @@ def cross_fit(
     folds = fold_count(dataset.labels[rows], groups, recipe.folds or 0)
     if folds < 2:
         return None
+
+    device = find_device(recipe.device)
 
     def learn(inside: Rows, outside: Rows, number: int) -> Floats:
         on_training(number, folds * len(PARTS))
