@@ -57,6 +57,73 @@ def test_pixels_are_those_of_the_decoder() -> None:
     with_pool(test)
 
 
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no memory without a name")
+def test_pixels_come_through_shared_memory_where_they_find_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = watch_kinds(monkeypatch)
+
+    async def test(pool: DecodePool) -> None:
+        small, large = Preprocessing(width=9, height=7), Preprocessing(width=20, height=17)
+        first = await pool.decode(JPEG)
+        for preprocessing in (small, large, PREPROCESSING):
+            expected = formats.decode(JPEG, preprocessing).pixels
+            np.testing.assert_array_equal(await pool.decode(JPEG, preprocessing), expected)
+        np.testing.assert_array_equal(first, formats.decode(JPEG, PREPROCESSING).pixels)  # nobody wrote over it
+        assert kinds[1:] == [protocol.SHARED, protocol.SHARED, protocol.PIXELS, protocol.SHARED]
+
+    with_pool(test, workers=1)
+
+
+def test_pixels_come_through_the_socket_where_no_memory_can_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    kinds = watch_kinds(monkeypatch)
+
+    async def test(pool: DecodePool) -> None:
+        np.testing.assert_array_equal(await pool.decode(JPEG), formats.decode(JPEG, PREPROCESSING).pixels)
+        assert kinds[1:] == [protocol.PIXELS]
+
+    with_pool(test, workers=1)
+
+
+def watch_kinds(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What workers say, from now on."""
+    kinds: list[bytes] = []
+    receive = workers.Worker._receive
+
+    async def watched(worker: workers.Worker, expected: dict[bytes, int]) -> tuple[bytes, bytearray]:
+        kind, content = await receive(worker, expected)
+        kinds.append(kind)
+        return kind, content
+
+    monkeypatch.setattr(workers.Worker, "_receive", watched)
+    return kinds
+
+
+def test_a_worker_that_names_memory_without_room_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def named(*arguments: object) -> tuple[bytes, bytearray]:
+        return protocol.SHARED, bytearray()
+
+    async def test(pool: DecodePool) -> None:
+        await pool.decode(JPEG)  # it is ready: that is received, too
+        with monkeypatch.context() as patch:
+            patch.setattr(workers.Worker, "_receive", named)
+            with pytest.raises(Refusal) as caught:
+                await pool.decode(JPEG, Preprocessing(width=100, height=100))
+        assert caught.value.code == "worker_lost"
+        assert (await pool.decode(JPEG)).shape == PREPROCESSING.shape
+
+    with_pool(test, workers=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no memory without a name")
+def test_a_worker_cannot_cut_off_the_memory_that_the_server_reads() -> None:
+    with workers._shared_memory(100) as (shared, (descriptor,)):
+        assert shared is not None
+        assert len(shared) == 100
+        for count in (0, 4096):
+            with pytest.raises(PermissionError):
+                os.ftruncate(descriptor, count)
+
+
 def test_a_problem_of_a_file_is_told() -> None:
     async def test(pool: DecodePool) -> None:
         with pytest.raises(ImageError, match="no known image") as caught:
@@ -255,11 +322,11 @@ def test_a_limit_that_is_lower_already_is_kept() -> None:
 def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     start, tried = workers.Worker.start, []
 
-    async def fails_once(limits: Limits) -> workers.Worker:
+    async def fails_once(limits: Limits, pixels: int) -> workers.Worker:
         tried.append(1)
         if len(tried) == 1:
             raise OSError("too many processes")
-        return await start(limits)
+        return await start(limits, pixels)
 
     async def test(pool: DecodePool) -> None:
         assert (await asyncio.wait_for(pool.decode(JPEG), 30)).shape == PREPROCESSING.shape

@@ -1,13 +1,14 @@
 """Worker: a process that turns the bytes of uploads into pixels, under limits, and can do nothing else.
 
-    python -P -m fieldmark.serving.worker MEMORY_BYTES MAX_PIXELS     # its standard input is a socket
+    python -P -m fieldmark.serving.worker MEMORY_BYTES MAX_PIXELS [SHARED]     # its standard input is a socket
 
 Frames on the socket: one byte that says what comes, four bytes of length (big-endian), the content. Nothing is
 unpickled on either side.
 
     server → worker   p preprocessing as JSON, then c the content of a file
-    worker → server   r (ready, once) with a list of LIMITS that do not hold, then for each file its pixels as P or
-                      {"code", "detail"} as E; lists and objects are JSON
+    worker → server   r (ready, once) with a list of LIMITS that do not hold, then for each file its pixels as P, or
+                      S, empty, once they are in the memory of the file descriptor SHARED, if there is one and they
+                      find room there, or {"code", "detail"} as E; lists and objects are JSON
 
 Only what decoding needs is imported here: a worker that was lost is replaced in a fraction of a second.
 """
@@ -15,6 +16,7 @@ Only what decoding needs is imported here: a worker that was lost is replaced in
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
 import socket
@@ -27,18 +29,19 @@ from fieldmark.preprocessing import Preprocessing
 
 HEADER = struct.Struct(">cI")
 LIMITS = {"memory": "RLIMIT_AS", "files written": "RLIMIT_FSIZE", "core dumps": "RLIMIT_CORE"}
-READY, PREPROCESSING, CONTENT, PIXELS, PROBLEM = b"r", b"p", b"c", b"P", b"E"
+READY, PREPROCESSING, CONTENT, PIXELS, SHARED, PROBLEM = b"r", b"p", b"c", b"P", b"S", b"E"
 
 
 def main() -> None:
     """Answer until the server closes the socket."""
-    memory_bytes, max_pixels = (int(argument) for argument in sys.argv[1:])
+    memory_bytes, max_pixels, *descriptor = (int(argument) for argument in sys.argv[1:])
+    shared = mmap.mmap(descriptor[0], 0) if descriptor else None
     # A service manager signals every process of the service; the server decides when its workers end.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     without = limit_process(memory_bytes)
     with socket.socket(fileno=0) as connection:
         connection.sendall(frame(READY, json.dumps(without).encode()))
-        while answer(connection, max_pixels):
+        while answer(connection, max_pixels, shared):
             pass
 
 
@@ -67,7 +70,7 @@ def limit_process(memory_bytes: int) -> list[str]:
     return without
 
 
-def answer(connection: socket.socket, max_pixels: int) -> bool:
+def answer(connection: socket.socket, max_pixels: int, shared: mmap.mmap | None = None) -> bool:
     """Decode one file; False when the server has closed the socket."""
     wanted = receive(connection)
     content = receive(connection)
@@ -79,8 +82,16 @@ def answer(connection: socket.socket, max_pixels: int) -> bool:
     except ImageError as error:
         connection.sendall(frame(PROBLEM, json.dumps({"code": error.code, "detail": error.detail}).encode()))
     else:
-        connection.sendall(frame(PIXELS, pixels.tobytes()))
+        connection.sendall(_handed_over(pixels.tobytes(), shared))
     return True
+
+
+def _handed_over(pixels: bytes, shared: mmap.mmap | None) -> bytes:
+    """Put the pixels where the server finds them; the message that says so."""
+    if shared is None or len(pixels) > len(shared):
+        return frame(PIXELS, pixels)
+    shared[: len(pixels)] = pixels
+    return frame(SHARED, b"")
 
 
 def frame(kind: bytes, content: bytes) -> bytes:
