@@ -61,7 +61,7 @@ class Recipe:
     fine_tune: bool = choice(False, "train a pretrained backbone too, from the head fitted to it while it is frozen")
     softmax: bool = choice(False, "one output a class even for two classes, instead of one sigmoid unit")
     augmentation: str | None = choice(
-        None, "how training images are varied: none, flip, color, standard, erasing or lighten"
+        None, "how training images are varied: none, flip, color, standard, erasing, lighten or texture"
     )
     epochs: int | None = choice(None, "how often every training image is seen")
     least_steps: int | None = choice(

@@ -3,9 +3,10 @@ import hashlib
 
 import numpy as np
 import pytest
+from scipy.ndimage import correlate
 
 from fieldmark.errors import RecipeError
-from fieldmark.images.augment import AUGMENTATIONS, Augmentation, _turn_hue, augment, draw
+from fieldmark.images.augment import AUGMENTATIONS, Augmentation, _turn_hue, augment, draw, filters
 
 CHANGING = sorted(set(AUGMENTATIONS) - {"none"})
 
@@ -17,6 +18,7 @@ GOLDEN = {
     "standard": "b57f0cf23208baf9",
     "erasing": "7f891b3090e3e352",
     "lighten": "57a96e5cf48a1b34",
+    "texture": "b30e42abe6297157",
 }
 
 
@@ -227,6 +229,41 @@ def test_zoom_and_shift_move_a_square_within_their_limits_and_leave_no_gap(only)
     assert 4 < abs(y).max() < 0.1 * 40 * 1.2 + 0.5
     assert abs(x.mean()) < 0.6
     assert abs(y.mean()) < 0.4
+
+
+def test_convolution_changes_texture_and_keeps_shape(only):
+    """Noise becomes other noise, about as strong as before; where an image is plain it stays plain."""
+    random = np.random.default_rng(0)
+    plain = np.full((300, 12, 24, 3), 90, np.uint8)
+    plain[:, :, 12:] = 160
+    changed = only(plain, convolve=1.0).astype(int)
+    left, right = changed[:, :, :11], changed[:, :, 13:]
+    assert (left == left[:, :1, :1]).all()
+    assert (right == right[:, :1, :1]).all()
+    assert (left[:, 0, 0] != right[:, 0, 0]).any(axis=1).mean() > 0.95  # the edge between them is still there
+    noise = np.clip(random.normal(128, 20, (300, 12, 24, 3)), 0, 255).astype(np.uint8)
+    changed = only(noise, convolve=1.0).astype(float)
+    assert 12 < changed.std(axis=(1, 2, 3)).mean() < 20
+    assert np.median((changed != noise).mean(axis=(1, 2, 3))) > 0.9
+
+
+def test_convolution_is_drawn_as_often_as_asked(only):
+    images = np.random.default_rng(0).integers(0, 256, (400, 6, 6, 3), dtype=np.uint8)
+    changed = (only(images, convolve=0.25) != images).any(axis=(1, 2, 3))
+    assert 70 <= changed.sum() <= 130
+
+
+def test_convolution_is_that_of_scipy(only):
+    images = np.random.default_rng(0).integers(0, 256, (8, 9, 11, 3), dtype=np.uint8)
+    weights = filters(Augmentation(convolve=1.0), draw(np.arange(8, dtype=np.uint64), seed=0, epoch=0))
+    wide = (np.abs(weights) > 0).sum(axis=(1, 2, 3, 4)) > 9
+    assert 0 < wide.sum() < 8  # both kinds are among them
+    for image, weight, changed in zip(images, weights, only(images, convolve=1.0), strict=True):
+        expected = [
+            sum(correlate(image[:, :, old] - 128.0, weight[new, old], mode="nearest") for old in range(3)) + 128
+            for new in range(3)
+        ]
+        np.testing.assert_array_equal(changed, np.clip(np.rint(np.stack(expected, 2)), 0, 255))
 
 
 def test_unknown_name_and_missing_keys_are_refused():

@@ -45,7 +45,7 @@ def test_values_are_whole_and_within_range() -> None:
 
 def test_every_field_of_augmentation_is_known_here() -> None:
     """A new kind of change has to be added to `changes` and `vary` too."""
-    known = {"flip", "zoom", "shift", "lighten", "erase"}
+    known = {"flip", "zoom", "shift", "convolve", "lighten", "erase"}
     colors = {"brightness", "contrast", "saturation", "gains", "hue", "gray"}  # all in color_matrices
     assert {field.name for field in dataclasses.fields(Augmentation)} == known | colors
 

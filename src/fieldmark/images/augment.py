@@ -36,6 +36,7 @@ class Augmentation:
     gains: float = 1.0  # factor of red, green and blue, each for itself: the light's colour
     hue: float = 0.0  # largest turn of all colours, in degrees
     gray: float = 0.0  # probability of saturation zero
+    convolve: float = 0.0  # probability that a random 3 x 3 convolution is mixed in: other texture, same shape
     lighten: float = 0.0  # probability that the surroundings fade towards white
     erase: float = 0.0  # probability that a rectangle is covered with one colour
 
@@ -53,6 +54,7 @@ AUGMENTATIONS = {
     "standard": _STANDARD,
     "erasing": dataclasses.replace(_STANDARD, erase=0.5),
     "lighten": dataclasses.replace(_STANDARD, lighten=0.5),
+    "texture": dataclasses.replace(_COLOR, convolve=0.9),
 }
 
 # One draw each, always from the same column: switching one change on or off leaves the others as they were.
@@ -61,6 +63,8 @@ _DRAWS = (
     *("gain_red", "gain_green", "gain_blue", "hue", "gray"),
     *("lighten", "lighten_x", "lighten_y", "lighten_radius", "lighten_strength"),
     *("erase", "erase_area", "erase_aspect", "erase_x", "erase_y", "erase_red", "erase_green", "erase_blue"),
+    *("convolve", "convolve_wide", "convolve_strength"),
+    *(f"filter_{weight}" for weight in range(3 * 3 * 3 * 3)),
 )
 
 
@@ -81,6 +85,7 @@ def augment(images: Pixels, keys: Keys, *, name: str, seed: int, epoch: int) -> 
         return images.copy()
     draws = draw(keys, seed=seed, epoch=epoch)
     matrices = color_matrices(augmentation, draws)
+    mixed = filters(augmentation, draws)
     padded = _pad_edges(images, augmentation)
     size = (images.shape[2], images.shape[1])
     result = np.empty_like(images)
@@ -89,6 +94,8 @@ def augment(images: Pixels, keys: Keys, *, name: str, seed: int, epoch: int) -> 
         image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[:, :, 0])
         image = _place(image, size, augmentation, own)
         image = _recolor(image, matrices[index])
+        if own["convolve"] < augmentation.convolve:
+            image = _convolve(image, mixed[index])
         image = _lighten(image, augmentation, own)
         image = _erase(image, augmentation, own)
         result[index] = np.asarray(image).reshape(result.shape[1:])
@@ -144,6 +151,24 @@ def color_matrices(augmentation: Augmentation, draws: Mapping[str, Numbers]) -> 
     return np.asarray(np.rint(matrix * 256) / 256)
 
 
+def filters(augmentation: Augmentation, draws: Mapping[str, Numbers]) -> Numbers:
+    """Return the convolution of each image, about the middle grey: float64 (batch, 3 new colours, 3 old, 3, 3 pixels).
+
+    A random one, over one pixel or nine, that keeps the strength of noise, mixed with the image as it was: random
+    convolutions (Xu et al. 2020, arXiv:2007.13003). Where none is drawn it is the one that changes nothing.
+    """
+    same, middle = np.zeros((3, 3, 3, 3)), np.zeros((3, 3, 3, 3))
+    same[[0, 1, 2], [0, 1, 2], 1, 1] = 1
+    middle[:, :, 1, 1] = np.sqrt(9)  # one pixel instead of nine
+    noise = 2 * np.stack([draws[f"filter_{weight}"] for weight in range(same.size)], 1).reshape(-1, *same.shape) - 1
+    noise *= np.sqrt(3 / 27)  # uniform numbers have a variance of 1/3; 27 of them are added up
+    noise *= np.where(draws["convolve_wide"][:, None, None, None, None] < 0.5, 1, middle)
+    strength = np.where(draws["convolve"] < augmentation.convolve, draws["convolve_strength"], 0)
+    strength = strength[:, None, None, None, None]
+    # Multiples of 1/256, as above
+    return np.asarray(np.rint(((1 - strength) * same + strength * noise) * 256) / 256)
+
+
 def _turn_hue(angle: Numbers) -> Numbers:
     # Rotation about the grey axis (1, 1, 1), by Rodrigues' formula: greys stay as they are.
     cosine, sine = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
@@ -187,6 +212,20 @@ def _recolor(image: Image.Image, matrix: Numbers) -> Image.Image:
     weight, offset = matrix[:, :3].sum() / 3, matrix[:, 3].mean()
     table = np.clip(np.rint(np.arange(256) * weight + offset), 0, 255)
     return image.point(table.astype(int).tolist())
+
+
+def _convolve(image: Image.Image, weights: Numbers) -> Image.Image:
+    # Plane by plane, in few large steps: as one matrix product it takes more than twice as long.
+    old = np.asarray(image, dtype=np.float32).reshape(image.height, image.width, -1) - 128
+    if old.shape[2] == 1:  # a grey image: the mean of what its grey would become
+        weights = weights.sum(1, keepdims=True).mean(0, keepdims=True)
+    padded = np.pad(old, ((1, 1), (1, 1), (0, 0)), mode="edge").transpose(2, 0, 1).copy()
+    new = np.full((len(weights), image.height, image.width), 128, np.float32)
+    for color, row, column in np.ndindex(weights.shape[1:]):
+        moved = padded[color, row : row + image.height, column : column + image.width]
+        new += moved * weights[:, color, row, column, None, None].astype(np.float32)
+    pixels = np.clip(np.rint(new), 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def _lighten(image: Image.Image, augmentation: Augmentation, draws: Mapping[str, float]) -> Image.Image:

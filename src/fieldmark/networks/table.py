@@ -101,11 +101,11 @@ NETWORKS: dict[str, NetworkSpec] = {
         epochs=20,
         # What 20 epochs of the 1,027 images are on which all of this was chosen; a few hundred images need as many.
         least_steps=340,
-        learning_rate=5e-4,
+        learning_rate=2e-3,
         optimizer="adam",
         schedule="cosine",
         weight_decay=0.05,
-        augmentation="standard",
+        augmentation="texture",
     ),
     "efficientnet-lite0": NetworkSpec(
         build=_efficientnet_lite0,

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
-from fieldmark.images.augment import Augmentation, color_matrices, draw
+from fieldmark.images.augment import Augmentation, color_matrices, draw, filters
 
 Changes = npt.NDArray[np.float32]
 Columns = dict[str, torch.Tensor]
@@ -23,7 +24,8 @@ PLACE = ("flip", "zoom", "middle_x", "middle_y")
 COLOR = tuple(f"color_{row}_{column}" for row in range(3) for column in range(4))
 LIGHTEN = ("light_x", "light_y", "light_radius", "light_strength")
 ERASE = ("left", "top", "right", "bottom", "red", "green", "blue")
-COLUMNS = (*PLACE, *COLOR, *LIGHTEN, *ERASE)
+FILTER = tuple(f"filter_{weight}" for weight in range(3 * 3 * 3 * 3))
+COLUMNS = (*PLACE, *COLOR, *LIGHTEN, *ERASE, *FILTER)
 
 
 def changes(
@@ -49,6 +51,7 @@ def changes(
         *(0.4 + 0.2 * draws["lighten_x"], 0.4 + 0.2 * draws["lighten_y"], 0.25 + 0.2 * draws["lighten_radius"], light),
         *_rectangle(augmentation, draws, height, width),
         *(np.floor(256 * draws[f"erase_{name}"]) for name in ("red", "green", "blue")),
+        *filters(augmentation, draws).reshape(len(keys), -1).T,
     ]
     return np.stack(columns, axis=1).astype(np.float32)
 
@@ -71,6 +74,8 @@ def vary(pixels: torch.Tensor, rows: torch.Tensor, augmentation: Augmentation) -
     if augmentation.zoom != 1 or augmentation.shift != 0:
         x = _place(x, own, augmentation)
     x = _recolor(x, torch.cat([own[name] for name in COLOR], dim=2).view(-1, 3, 4))
+    if augmentation.convolve:
+        x = _convolve(x, torch.cat([own[name] for name in FILTER], dim=2).view(-1, 3, 3, 3, 3))
     if augmentation.lighten:
         x = _lighten(x, own)
     return _erase(x, own) if augmentation.erase else x
@@ -125,6 +130,15 @@ def _recolor(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
         weights, offsets = weights.sum((1, 2), keepdim=True) / 3, offsets.mean(1, keepdim=True)
         return torch.round(x * weights[:, None] + offsets[:, None]).clamp(0, 255)
     return _whole(torch.baddbmm(offsets, weights, x.flatten(2))).clamp(0, 255).view(x.shape)
+
+
+def _convolve(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    if x.shape[1] == 1:  # the mean of what its grey would become
+        weights = weights.sum(2, keepdim=True).mean(1, keepdim=True)
+    batch, colors, height, width = x.shape
+    padded = functional.pad(x - 128, (1, 1, 1, 1), mode="replicate").view(1, batch * colors, height + 2, width + 2)
+    new = functional.conv2d(padded, weights.flatten(0, 1), groups=batch)  # each image has its own
+    return torch.round(new.view(x.shape) + 128).clamp(0, 255)
 
 
 def _lighten(x: torch.Tensor, own: Columns) -> torch.Tensor:
