@@ -89,7 +89,7 @@ def watch_kinds(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     kinds: list[bytes] = []
     receive = workers.Worker._receive
 
-    async def watched(worker: workers.Worker, expected: dict[bytes, int]) -> tuple[bytes, bytearray]:
+    async def watched(worker: workers.Worker, expected: dict[bytes, int]) -> tuple[bytes, bytes]:
         kind, content = await receive(worker, expected)
         kinds.append(kind)
         return kind, content
@@ -99,8 +99,8 @@ def watch_kinds(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def test_a_worker_that_names_memory_without_room_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def named(*arguments: object) -> tuple[bytes, bytearray]:
-        return protocol.SHARED, bytearray()
+    async def named(*arguments: object) -> tuple[bytes, bytes]:
+        return protocol.SHARED, b""
 
     async def test(pool: DecodePool) -> None:
         await pool.decode(JPEG)  # it is ready: that is received, too
@@ -137,8 +137,8 @@ def test_a_problem_of_a_file_is_told() -> None:
 
 
 def test_a_worker_that_talks_nonsense_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nonsense(*arguments: object) -> tuple[bytes, bytearray]:
-        return protocol.PROBLEM, bytearray(b"{}")
+    async def nonsense(*arguments: object) -> tuple[bytes, bytes]:
+        return protocol.PROBLEM, b"{}"
 
     async def test(pool: DecodePool) -> None:
         with monkeypatch.context() as patch:
@@ -155,7 +155,7 @@ def test_a_worker_that_talks_nonsense_is_replaced(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("reply", [b"", b"[]", b"\xff", b'{"code": [], "detail": "x"}', b'{"code": "corrupt"}'])
 def test_a_problem_that_is_none(reply: bytes) -> None:
     with pytest.raises(ValueError, match=r"told no problem|Expecting value|decode"):
-        workers._problem(bytearray(reply))
+        workers._problem(reply)
 
 
 def test_the_limit_of_pixels() -> None:

@@ -34,6 +34,7 @@ MAX_READY_BYTES = 1_000  # of a worker's words about itself
 MAX_PROBLEM_BYTES = 100_000  # of a worker's words about a file
 START_SECONDS = 30  # a worker that is not ready by then is tried again
 RESTART_SECONDS = 0.2  # between the end of a worker and the start of the next, so that a fault is no busy loop
+LOST = (OSError, EOFError, ValueError)  # what talking to a worker raises once it is lost, or talks nonsense
 # What a worker is given of the server's environment: neither its token nor anything else that is secret.
 ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 EXTRA = {
@@ -120,7 +121,7 @@ class DecodePool:
             self._alive.discard(worker)
             worker.kill()
             raise ImageError("too_slow", f"decoding took longer than {seconds:g} seconds") from None
-        except (OSError, ValueError) as error:
+        except LOST as error:
             self._alive.discard(worker)
             worker.kill()
             raise Refusal(
@@ -135,7 +136,7 @@ class DecodePool:
         """Keep one worker alive, whatever happens to it."""
         while True:
             self.started += 1
-            with contextlib.suppress(OSError, ValueError):  # it never was ready; the next one may be
+            with contextlib.suppress(*LOST):  # it never was ready; the next one may be
                 await self._live(await Worker.start(self.limits, math.prod(self.preprocessing.shape)))
             await asyncio.sleep(RESTART_SECONDS)
 
@@ -159,19 +160,22 @@ class Worker:
     """One process, the socket to it, and the memory into which it writes pixels."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, connection: socket.socket, shared: mmap.mmap | None
+        self,
+        process: asyncio.subprocess.Process,
+        connection: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        shared: mmap.mmap | None,
     ) -> None:
         self.process = process
-        self._connection = connection
+        self._reader, self._writer = connection
         self._shared = shared
 
     @classmethod
     async def start(cls, limits: Limits, pixels: int) -> Worker:
         """Start the process, which is not `ready` yet, with shared memory for so many bytes of pixels."""
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         with theirs, contextlib.ExitStack() as if_it_fails, _shared_memory(pixels) as (shared, descriptors):
             if_it_fails.callback(ours.close)
+            connection = await asyncio.open_connection(sock=ours)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # modules of the folder in which the server was started are none of ours
@@ -187,7 +191,7 @@ class Worker:
                 start_new_session=True,  # Ctrl-C is the server's
             )
             if_it_fails.pop_all()
-        return cls(process, ours, shared)
+        return cls(process, connection, shared)
 
     def kill(self) -> None:
         """End the process, if it has not ended."""
@@ -198,7 +202,7 @@ class Worker:
         """End the process and forget it."""
         self.kill()
         await self.process.wait()
-        self._connection.close()
+        self._writer.close()
 
     async def ready(self) -> tuple[str, ...]:
         """Wait until the process can decode; return the keys of `worker.LIMITS` that do not hold for it."""
@@ -206,11 +210,12 @@ class Worker:
         names = json.loads(content)
         return tuple(name for name in protocol.LIMITS if name in names)
 
-    async def ask(self, content: bytes, preprocessing: Preprocessing) -> tuple[bytes, bytearray]:
-        """Send a file; return the kind of the reply and its content. Raises OSError or ValueError if that fails."""
+    async def ask(self, content: bytes, preprocessing: Preprocessing) -> tuple[bytes, bytes]:
+        """Send a file; return the kind of the reply and its content. Raises what LOST names if that fails."""
         # In one piece: each more would wake the process once more
         job = _wanted(preprocessing) + protocol.frame(protocol.CONTENT, content)
-        await asyncio.get_running_loop().sock_sendall(self._connection, job)
+        self._writer.write(job)
+        await self._writer.drain()
         count = math.prod(preprocessing.shape)
         expected = {protocol.PIXELS: count, protocol.SHARED: 0, protocol.PROBLEM: MAX_PROBLEM_BYTES}
         kind, reply = await self._receive(expected)
@@ -218,25 +223,14 @@ class Worker:
             return kind, reply
         if self._shared is None or count > len(self._shared):
             raise ValueError("pixels where there is no room for them")
-        return protocol.PIXELS, bytearray(self._shared[:count])  # a copy: the worker will write there again
+        return protocol.PIXELS, self._shared[:count]  # a copy: the worker will write there again
 
-    async def _receive(self, expected: dict[bytes, int]) -> tuple[bytes, bytearray]:
+    async def _receive(self, expected: dict[bytes, int]) -> tuple[bytes, bytes]:
         """One message of an expected kind, at most so long: a worker that was taken over is not believed."""
-        kind, length = protocol.HEADER.unpack(await self._exactly(protocol.HEADER.size))
+        kind, length = protocol.HEADER.unpack(await self._reader.readexactly(protocol.HEADER.size))
         if length > expected.get(kind, -1) or (kind == protocol.PIXELS and length != expected[kind]):
             raise ValueError(f"{kind!r} and {length} bytes from a worker")
-        return kind, await self._exactly(length)
-
-    async def _exactly(self, count: int) -> bytearray:
-        loop = asyncio.get_running_loop()
-        content = bytearray(count)
-        view = memoryview(content)
-        while view:
-            received = await loop.sock_recv_into(self._connection, view)
-            if not received:
-                raise ConnectionError("the worker has closed its socket")
-            view = view[received:]
-        return content
+        return kind, await self._reader.readexactly(length)
 
 
 @contextlib.contextmanager
@@ -266,7 +260,7 @@ def _wanted(preprocessing: Preprocessing) -> bytes:
     return protocol.frame(protocol.PREPROCESSING, json.dumps(preprocessing.to_json()).encode())
 
 
-def _problem(reply: bytearray) -> ImageError:
+def _problem(reply: bytes) -> ImageError:
     """What a worker says of a file. Raises ValueError where it is no such thing: see `Worker._receive`."""
     found = json.loads(reply)
     if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in ("code", "detail")):
