@@ -86,7 +86,7 @@ def test_a_deadline(trained: Path) -> None:
 def test_a_worker_that_dies_at_work(client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """The request fails with 503, and the next one finds another worker."""
 
-    async def die(self: Worker, content: bytes, preprocessing: Preprocessing) -> tuple[bytes, bytearray]:
+    async def die(self: Worker, content: bytes, preprocessing: Preprocessing) -> tuple[bytes, bytes]:
         self.kill()
         return await ask(self, content, preprocessing)
 
