@@ -94,13 +94,13 @@ NETWORKS: dict[str, NetworkSpec] = {
         pretrained=False,
         minimum_image_size=lambda channels: 16,
         takes_channels=True,
-        image_size=128,
+        image_size=96,
         batch_size=64,
         mean=128.0,
         deviation=64.0,
-        epochs=20,
-        # What 20 epochs of the 1,027 images are on which all of this was chosen; a few hundred images need as many.
-        least_steps=340,
+        epochs=30,
+        # What 30 epochs of the 1,027 images are on which all of this was chosen; a few hundred images need as many.
+        least_steps=510,
         learning_rate=2e-3,
         optimizer="adam",
         schedule="cosine",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from fieldmark.images.augment import Augmentation, color_matrices, draw, filters
+from fieldmark.images.augment import FILTER, Augmentation, color_matrices, draw, filters
 
 Changes = npt.NDArray[np.float32]
 Columns = dict[str, torch.Tensor]
@@ -24,7 +24,6 @@ PLACE = ("flip", "zoom", "middle_x", "middle_y")
 COLOR = tuple(f"color_{row}_{column}" for row in range(3) for column in range(4))
 LIGHTEN = ("light_x", "light_y", "light_radius", "light_strength")
 ERASE = ("left", "top", "right", "bottom", "red", "green", "blue")
-FILTER = tuple(f"filter_{weight}" for weight in range(3 * 3 * 3 * 3))
 COLUMNS = (*PLACE, *COLOR, *LIGHTEN, *ERASE, *FILTER)
 
 
