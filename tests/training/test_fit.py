@@ -62,7 +62,7 @@ def test_a_small_dataset_gets_more_epochs_unless_epochs_are_chosen(images: Image
     assert with_enough_epochs(choices(epochs=3, least_steps=10), images).epochs == 4  # of 3 steps
     assert with_enough_epochs(choices(epochs=5, least_steps=10), images).epochs == 5
     by_default, chosen = choose("convnet", {})[0], choose("convnet", {"epochs": 2})[0]
-    assert (by_default.epochs, by_default.least_steps, chosen.epochs, chosen.least_steps) == (20, 340, 2, 0)
+    assert (by_default.epochs, by_default.least_steps, chosen.epochs, chosen.least_steps) == (30, 510, 2, 0)
 
 
 def test_it_learns_and_says_so(images: Images, tmp_path: Path) -> None:
