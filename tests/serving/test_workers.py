@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import io
 import os
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,20 +27,35 @@ from fieldmark.serving import worker as protocol
 from fieldmark.serving import workers
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.refusals import Refusal
+from fieldmark.serving.serve import loop_factory
 from fieldmark.serving.workers import DecodePool
 
 PREPROCESSING = Preprocessing(width=20, height=16)
 FILES = Path(__file__).parents[1] / "images" / "files"
 KILLS = int(os.environ.get("FIELDMARK_WORKER_KILLS", "100"))  # as A5.6 asks: 17 s on a quiet machine
 JPEG = (FILES / "baseline.jpg").read_bytes()
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": loop_factory()}
+on_both_loops = pytest.mark.parametrize("loop", LOOPS)
 
 
-def with_pool(test: Callable[[DecodePool], Awaitable[None]], limits: Limits | None = None, workers: int = 2) -> None:
+def with_pool(
+    test: Callable[[DecodePool], Awaitable[None]], limits: Limits | None = None, workers: int = 2, loop: str = "asyncio"
+) -> None:
     async def run() -> None:
         async with DecodePool(PREPROCESSING, limits or Limits(), workers=workers) as pool:
             await test(pool)
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(run())
+
+
+def open_files(process: int | str = "self") -> dict[int, str]:
+    """What each descriptor of a process stands for; nothing where the system does not tell."""
+    files = {}
+    for link in Path(f"/proc/{process}/fd").glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # the descriptor with which the folder is read
+            files[int(link.name)] = str(link.readlink())
+    return files
 
 
 def large_png(side: int) -> bytes:
@@ -47,14 +64,15 @@ def large_png(side: int) -> bytes:
     return file.getvalue()
 
 
-def test_pixels_are_those_of_the_decoder() -> None:
+@on_both_loops
+def test_pixels_are_those_of_the_decoder(loop: str) -> None:
     async def test(pool: DecodePool) -> None:
         other = Preprocessing(width=9, height=7, fit="pad", color="grayscale")
         for preprocessing in (None, other):
             expected = formats.decode(JPEG, preprocessing or PREPROCESSING).pixels
             np.testing.assert_array_equal(await pool.decode(JPEG, preprocessing), expected)
 
-    with_pool(test)
+    with_pool(test, loop=loop)
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no memory without a name")
@@ -73,8 +91,14 @@ def test_pixels_come_through_shared_memory_where_they_find_room(monkeypatch: pyt
     with_pool(test, workers=1)
 
 
-def test_pixels_come_through_the_socket_where_no_memory_can_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "memfd_create", raising=False)
+@pytest.mark.parametrize("refusal", [AttributeError, PermissionError])
+def test_pixels_come_through_the_socket_where_no_memory_can_be_shared(
+    monkeypatch: pytest.MonkeyPatch, refusal: type[Exception]
+) -> None:
+    def refused(*arguments: object) -> int:
+        raise refusal("memfd_create")
+
+    monkeypatch.setattr(os, "memfd_create", refused, raising=False)
     kinds = watch_kinds(monkeypatch)
 
     async def test(pool: DecodePool) -> None:
@@ -115,6 +139,20 @@ def test_a_worker_that_names_memory_without_room_is_replaced(monkeypatch: pytest
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no memory without a name")
+def test_memory_that_cannot_be_sealed_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object) -> int:
+        raise OSError("sealing")
+
+    import fcntl
+
+    monkeypatch.setattr(fcntl, "fcntl", refused)
+    before = open_files()
+    with workers._shared_memory(100) as (shared, descriptors):
+        assert (shared, descriptors) == (None, ())
+    assert open_files() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no memory without a name")
 def test_a_worker_cannot_cut_off_the_memory_that_the_server_reads() -> None:
     with workers._shared_memory(100) as (shared, (descriptor,)):
         assert shared is not None
@@ -152,6 +190,24 @@ def test_a_worker_that_talks_nonsense_is_replaced(monkeypatch: pytest.MonkeyPatc
     with_pool(test, workers=1)
 
 
+def test_a_worker_whose_words_cannot_be_read_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deeply nested JSON is no ValueError but a RecursionError; whatever it is, nobody may wait for that worker."""
+
+    async def nested(*arguments: object) -> tuple[bytes, bytes]:
+        return protocol.PROBLEM, b"[" * workers.MAX_PROBLEM_BYTES
+
+    async def test(pool: DecodePool) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(workers.Worker, "ask", nested)
+            with pytest.raises(Refusal) as caught:
+                await pool.decode(JPEG)
+        assert caught.value.code == "worker_lost"
+        assert isinstance(caught.value.__cause__, RecursionError)
+        assert (await asyncio.wait_for(pool.decode(JPEG), 30)).shape == PREPROCESSING.shape
+
+    with_pool(test, workers=1)
+
+
 @pytest.mark.parametrize("reply", [b"", b"[]", b"\xff", b'{"code": [], "detail": "x"}', b'{"code": "corrupt"}'])
 def test_a_problem_that_is_none(reply: bytes) -> None:
     with pytest.raises(ValueError, match=r"told no problem|Expecting value|decode"):
@@ -179,7 +235,8 @@ def test_too_much_memory_is_a_problem_of_the_file_and_the_worker_lives_on() -> N
     with_pool(test, dataclasses.replace(Limits(), decode_memory_bytes=200 * 2**20), workers=1)
 
 
-def test_too_much_time_costs_the_worker() -> None:
+@on_both_loops
+def test_too_much_time_costs_the_worker(loop: str) -> None:
     async def test(pool: DecodePool) -> None:
         await pool.decode(JPEG)
         with pytest.raises(ImageError) as caught:
@@ -188,7 +245,7 @@ def test_too_much_time_costs_the_worker() -> None:
         await pool.decode(JPEG)
         assert pool.started == 2
 
-    with_pool(test, dataclasses.replace(Limits(), decode_seconds=0.1), workers=1)
+    with_pool(test, dataclasses.replace(Limits(), decode_seconds=0.1), workers=1, loop=loop)
 
 
 def test_a_worker_has_no_secret_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,11 +262,12 @@ def test_a_worker_has_no_secret_and_writes_nothing(monkeypatch: pytest.MonkeyPat
         with_pool(test)
 
 
-def test_workers_killed_at_work_cost_their_own_request_only() -> None:
+@on_both_loops
+def test_workers_killed_at_work_cost_their_own_request_only(loop: str) -> None:
     """A5.6: SIGKILL again and again; every other request gets its pixels, and the pool is whole again in 2 seconds."""
     chance = random.Random(6)
     expected = formats.decode(JPEG, PREPROCESSING).pixels
-    kills = KILLS
+    kills = KILLS // len(LOOPS)
 
     async def test(pool: DecodePool) -> None:
         right = lost = 0
@@ -226,7 +284,7 @@ def test_workers_killed_at_work_cost_their_own_request_only() -> None:
         while killed < kills:
             asked = [asyncio.create_task(ask()) for _ in range(8)]
             await asyncio.sleep(chance.random() * 0.01)
-            if pool.processes:
+            with contextlib.suppress(IndexError, ProcessLookupError):  # there may be none, or one that has just died
                 os.kill(chance.choice(pool.processes), signal.SIGKILL)
                 killed += 1
             await asyncio.gather(*asked)
@@ -238,10 +296,11 @@ def test_workers_killed_at_work_cost_their_own_request_only() -> None:
         print(f"{lost} of {right + lost} lost; whole after {time.monotonic() - begun:.2f} s")
         assert time.monotonic() - begun < 10  # 2 on a machine that has nothing else to do
 
-    with_pool(test)
+    with_pool(test, loop=loop)
 
 
-def test_an_idle_worker_that_dies_costs_nothing() -> None:
+@on_both_loops
+def test_an_idle_worker_that_dies_costs_nothing(loop: str) -> None:
     async def test(pool: DecodePool) -> None:
         before = await pool.decode(JPEG)
         (process,) = pool.processes
@@ -251,10 +310,51 @@ def test_an_idle_worker_that_dies_costs_nothing() -> None:
         assert (await pool.decode(JPEG) == before).all()
         assert process not in pool.processes
 
-    with_pool(test, workers=1)
+    with_pool(test, workers=1, loop=loop)
 
 
-def test_who_leaves_does_not_take_the_worker_along() -> None:
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nothing tells which files are open")
+@on_both_loops
+def test_workers_that_died_leave_nothing_open(loop: str) -> None:
+    """Neither the socket, even where an upload is still on its way, nor the memory."""
+
+    def ours() -> list[str]:
+        return sorted(file for file in open_files().values() if "socket" in file or "memfd" in file)
+
+    async def test(pool: DecodePool) -> None:
+        await pool.decode(JPEG)
+        before, memory = len(ours()), Path("/proc/self/maps").read_text().count("memfd:pixels")
+        for _ in range(3):
+            (process,) = pool.processes
+            os.kill(process, signal.SIGSTOP)  # it reads nothing: what the socket does not hold waits in the server
+            asked = asyncio.create_task(pool.decode(JPEG + bytes(10_000_000)))
+            await asyncio.sleep(0.1)
+            os.kill(process, signal.SIGKILL)
+            with pytest.raises(Refusal):
+                await asked
+            await pool.decode(JPEG)
+        assert len(ours()) == before
+        assert Path("/proc/self/maps").read_text().count("memfd:pixels") == memory
+
+    with_pool(test, workers=1, loop=loop)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nothing tells which files are open")
+@on_both_loops
+def test_a_worker_has_no_file_of_the_server(loop: str) -> None:
+    async def test(pool: DecodePool) -> None:
+        await pool.decode(JPEG)
+        for process in pool.processes:
+            files = open_files(process)
+            assert "socket" in files.pop(0)
+            assert {files.pop(1), files.pop(2)} == {os.devnull}
+            assert all("memfd:pixels" in file for file in files.values()), files
+
+    with_pool(test, loop=loop)
+
+
+@on_both_loops
+def test_who_leaves_does_not_take_the_worker_along(loop: str) -> None:
     async def test(pool: DecodePool) -> None:
         for _ in range(5):
             asked = asyncio.create_task(pool.decode(JPEG))
@@ -265,7 +365,7 @@ def test_who_leaves_does_not_take_the_worker_along() -> None:
         np.testing.assert_array_equal(await pool.decode(JPEG), formats.decode(JPEG, PREPROCESSING).pixels)
         assert pool.started == 1
 
-    with_pool(test, workers=1)
+    with_pool(test, workers=1, loop=loop)
 
 
 MACOS = """
@@ -319,31 +419,38 @@ def test_a_limit_that_is_lower_already_is_kept() -> None:
     assert (done.stderr, done.stdout) == ("", "[] True\n")
 
 
-def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    start, tried = workers.Worker.start, []
+@on_both_loops
+def test_a_worker_that_cannot_be_started_is_tried_again_and_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, loop: str
+) -> None:
+    start, tried = asyncio.create_subprocess_exec, []
 
-    async def fails_once(limits: Limits, pixels: int) -> workers.Worker:
-        tried.append(1)
-        if len(tried) == 1:
+    async def fails_twice(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        tried.append(len(open_files()))
+        if len(tried) < 3:
             raise OSError("too many processes")
-        return await start(limits, pixels)
+        return await start(*command, **options)
 
     async def test(pool: DecodePool) -> None:
         assert (await asyncio.wait_for(pool.decode(JPEG), 30)).shape == PREPROCESSING.shape
-        assert len(tried) == 2
+        assert len(tried) == 3
+        assert tried[0] == tried[2]  # no file is left open
 
-    monkeypatch.setattr(workers.Worker, "start", fails_once)
-    with_pool(test, workers=1)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", fails_twice)
+    with_pool(test, workers=1, loop=loop)
+    (told,) = [record.getMessage() for record in caplog.records if record.name == workers.__name__]
+    assert "too many processes" in told
 
 
-def test_no_process_is_left() -> None:
+@on_both_loops
+def test_no_process_is_left(loop: str) -> None:
     processes: list[int] = []
 
     async def test(pool: DecodePool) -> None:
         await pool.decode(JPEG)
         processes.extend(pool.processes)
 
-    with_pool(test)
+    with_pool(test, loop=loop)
     for process in processes:
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)

@@ -76,7 +76,7 @@ def serve(
             if open_browser:
                 opening.open(address)
 
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(Server(_config(app, limits), ready).serve(sockets=[listener]))
 
 
@@ -97,8 +97,8 @@ def _config(app: Measured, limits: Limits) -> uvicorn.Config:
     )
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    # uvloop answers about 8 % more images a second; there is none for Windows
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop: uvloop's, which answers about 8 % more images a second; there is none for Windows."""
     if sys.platform == "win32":
         return None
     import uvloop

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import logging
 import math
 import mmap
 import os
@@ -34,7 +35,7 @@ MAX_READY_BYTES = 1_000  # of a worker's words about itself
 MAX_PROBLEM_BYTES = 100_000  # of a worker's words about a file
 START_SECONDS = 30  # a worker that is not ready by then is tried again
 RESTART_SECONDS = 0.2  # between the end of a worker and the start of the next, so that a fault is no busy loop
-LOST = (OSError, EOFError, ValueError)  # what talking to a worker raises once it is lost, or talks nonsense
+LOG = logging.getLogger(__name__)
 # What a worker is given of the server's environment: neither its token nor anything else that is secret.
 ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 EXTRA = {
@@ -65,6 +66,7 @@ class DecodePool:
         self.started = 0  # workers so far; those above `size` replaced others
         self._on_unlimited = on_unlimited
         self._unlimited: tuple[str, ...] = ()
+        self._told = ""
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._alive: set[Worker] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -121,7 +123,9 @@ class DecodePool:
             self._alive.discard(worker)
             worker.kill()
             raise ImageError("too_slow", f"decoding took longer than {seconds:g} seconds") from None
-        except LOST as error:
+        except (
+            Exception
+        ) as error:  # it is lost, or talks nonsense of whatever kind: its next words are not believed either
             self._alive.discard(worker)
             worker.kill()
             raise Refusal(
@@ -136,9 +140,16 @@ class DecodePool:
         """Keep one worker alive, whatever happens to it."""
         while True:
             self.started += 1
-            with contextlib.suppress(*LOST):  # it never was ready; the next one may be
+            try:
                 await self._live(await Worker.start(self.limits, math.prod(self.preprocessing.shape)))
+            except Exception as error:  # it never was ready; the next one may be
+                self._tell(f"no process to decode images could be started, it is tried again: {error!r}")
             await asyncio.sleep(RESTART_SECONDS)
+
+    def _tell(self, message: str) -> None:
+        if message != self._told:  # the next try is a fraction of a second away
+            self._told = message
+            LOG.warning(message)
 
     async def _live(self, worker: Worker) -> None:
         """Have a worker for as long as it lives."""
@@ -176,6 +187,8 @@ class Worker:
         with theirs, contextlib.ExitStack() as if_it_fails, _shared_memory(pixels) as (shared, descriptors):
             if_it_fails.callback(ours.close)
             connection = await asyncio.open_connection(sock=ours)
+            if_it_fails.pop_all()
+            if_it_fails.callback(connection[1].transport.abort)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # modules of the folder in which the server was started are none of ours
@@ -199,10 +212,14 @@ class Worker:
             self.process.kill()
 
     async def end(self) -> None:
-        """End the process and forget it."""
+        """End the process, and with it the connection and the memory."""
         self.kill()
-        await self.process.wait()
-        self._writer.close()
+        try:
+            await self.process.wait()
+        finally:
+            self._writer.transport.abort()  # close would wait until what was not sent has been
+            if self._shared is not None:
+                self._shared.close()
 
     async def ready(self) -> tuple[str, ...]:
         """Wait until the process can decode; return the keys of `worker.LIMITS` that do not hold for it."""
@@ -211,7 +228,10 @@ class Worker:
         return tuple(name for name in protocol.LIMITS if name in names)
 
     async def ask(self, content: bytes, preprocessing: Preprocessing) -> tuple[bytes, bytes]:
-        """Send a file; return the kind of the reply and its content. Raises what LOST names if that fails."""
+        """Send a file; return the kind of the reply and its content.
+
+        Raises OSError or EOFError where the process is lost, ValueError where it talks nonsense.
+        """
         # In one piece: each more would wake the process once more
         job = _wanted(preprocessing) + protocol.frame(protocol.CONTENT, content)
         self._writer.write(job)
@@ -240,9 +260,18 @@ def _shared_memory(count: int) -> Iterator[tuple[mmap.mmap | None, tuple[int, ..
     Through the socket pixels are copied twice, and reach the server in pieces that wake it each: 5 % of what answering
     an image of 224 px costs.
     """
-    if not hasattr(os, "memfd_create"):  # Linux alone has it
+    try:
+        shared, descriptor = _sealed_memory(count)
+    except (ImportError, AttributeError, OSError):  # Linux alone has it, and may refuse it: the socket serves, too
         yield None, ()
         return
+    try:
+        yield shared, (descriptor,)
+    finally:
+        os.close(descriptor)
+
+
+def _sealed_memory(count: int) -> tuple[mmap.mmap, int]:
     import fcntl  # which Windows has not
 
     descriptor = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -250,9 +279,10 @@ def _shared_memory(count: int) -> Iterator[tuple[mmap.mmap | None, tuple[int, ..
         os.ftruncate(descriptor, count)
         # A worker that was taken over could end the server by cutting off what the server reads
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        yield mmap.mmap(descriptor, count), (descriptor,)
-    finally:
+        return mmap.mmap(descriptor, count), descriptor
+    except OSError:
         os.close(descriptor)
+        raise
 
 
 @functools.lru_cache
