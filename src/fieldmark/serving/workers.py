@@ -123,9 +123,7 @@ class DecodePool:
             self._alive.discard(worker)
             worker.kill()
             raise ImageError("too_slow", f"decoding took longer than {seconds:g} seconds") from None
-        except (
-            Exception
-        ) as error:  # it is lost, or talks nonsense of whatever kind: its next words are not believed either
+        except Exception as error:  # it is lost, or talks nonsense: its next words are not believed either
             self._alive.discard(worker)
             worker.kill()
             raise Refusal(
