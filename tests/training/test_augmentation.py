@@ -36,8 +36,18 @@ def test_equals_pillow(name: str, shape: tuple[int, ...]) -> None:
     assert (difference > 0).mean() <= SHARE_DIFFERENT
 
 
-def test_values_are_whole_and_within_range() -> None:
-    result = varied(*noise(20, 16, 16, 3), AUGMENTATIONS["standard"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_convolutions_have_the_same_bits(monkeypatch: pytest.MonkeyPatch, channels: int) -> None:
+    """Their weights are such that float32 adds them up exactly, in whatever order."""
+    monkeypatch.setitem(AUGMENTATIONS, "convolved", Augmentation(convolve=1.0))
+    pixels, keys = noise(200, 24, 24, channels)
+    expected = augment(pixels, keys, name="convolved", seed=3, epoch=4)
+    np.testing.assert_array_equal(varied(pixels, keys, AUGMENTATIONS["convolved"]), expected)
+
+
+@pytest.mark.parametrize("name", ["standard", "texture"])
+def test_values_are_whole_and_within_range(name: str) -> None:
+    result = varied(*noise(20, 16, 16, 3), AUGMENTATIONS[name])
     assert result.dtype == np.float32
     assert (result == np.rint(result)).all()
     assert 0 <= result.min() <= result.max() <= 255

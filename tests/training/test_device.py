@@ -184,7 +184,7 @@ def on_device_path(network: nn.Module, read: Images, made: Any, preprocessing: P
         yield step, device_feed(read, made, CPU)
 
 
-@pytest.mark.parametrize("augmentation", ["none", "standard"])
+@pytest.mark.parametrize("augmentation", ["none", "standard", "texture"])
 def test_fit_learns_the_same_on_a_device(
     images: Images,  # noqa: F811
     tmp_path: Path,

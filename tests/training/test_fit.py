@@ -82,7 +82,7 @@ def test_it_learns_and_says_so(images: Images, tmp_path: Path) -> None:
     assert weights(again) == weights(network)
 
 
-@pytest.mark.parametrize("augmentation", ["none", "standard"])
+@pytest.mark.parametrize("augmentation", ["none", "standard", "texture"])
 def test_the_same_seed_gives_the_same_bits(images: Images, tmp_path: Path, augmentation: str) -> None:
     first, _ = train(images, tmp_path / "1", augmentation=augmentation)
     torch.rand(7)  # whatever the caller's random state is

@@ -223,7 +223,7 @@ def _convolve(image: Image.Image, weights: Numbers) -> Image.Image:
     # Plane by plane, in few large steps: as one matrix product it takes more than twice as long.
     old = np.asarray(image, dtype=np.float32).reshape(image.height, image.width, -1) - 128
     if old.shape[2] == 1:  # a grey image: the mean of what its grey would become
-        weights = weights.sum(1, keepdims=True).mean(0, keepdims=True)
+        weights = np.rint(weights.sum(1, keepdims=True).mean(0, keepdims=True) * 256) / 256  # multiples, as above
     padded = np.pad(old, ((1, 1), (1, 1), (0, 0)), mode="edge").transpose(2, 0, 1).copy()
     new = np.full((len(weights), image.height, image.width), 128, np.float32)
     for color, row, column in zip(*np.nonzero(weights.any(axis=0)), strict=True):

@@ -133,7 +133,7 @@ def _recolor(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
 
 def _convolve(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     if x.shape[1] == 1:  # the mean of what its grey would become
-        weights = weights.sum(2, keepdim=True).mean(1, keepdim=True)
+        weights = torch.round(weights.sum(2, keepdim=True).mean(1, keepdim=True) * 256) / 256
     batch, colors, height, width = x.shape
     padded = functional.pad(x - 128, (1, 1, 1, 1), mode="replicate").view(1, batch * colors, height + 2, width + 2)
     new = functional.conv2d(padded, weights.flatten(0, 1), groups=batch)  # each image has its own
