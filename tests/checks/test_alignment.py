@@ -116,10 +116,21 @@ def test_leaves_that_lie_alike_are_other_pictures() -> None:
     assert similarity(both, np.array([[0, 6]]))[0] > 0.95
 
 
-@pytest.mark.parametrize(("along_lines", "less"), [(0.61, 0.0), (0.59, 0.03), (0.31, 0.03), (0.29, 1.0)])
+@pytest.mark.parametrize(
+    ("change", "along_lines", "likeness"),
+    [
+        ("written on", 0.31, 0.95),
+        ("mirrored", 0.31, 0.95),  # a turn was tried, nothing was fitted
+        ("cropped by 10 %", 0.9, 0.95),
+        ("cropped by 10 %", 0.47, 0.83),
+        *[(change, 0.29, 0.0) for change in ("written on", "mirrored", "cropped by 10 %")],
+    ],
+)
 def test_where_little_agrees_along_lines_likeness_counts_less(
-    monkeypatch: pytest.MonkeyPatch, along_lines: float, less: float
+    monkeypatch: pytest.MonkeyPatch, change: str, along_lines: float, likeness: float
 ) -> None:
-    both = pictures(scene(0), scene(0))
-    monkeypatch.setattr(alignment, "crosswise", lambda a, b, maps: np.full(len(a), along_lines, np.float32))
-    assert similarity(both, np.array([[0, 1]])) == pytest.approx([1 - less], abs=1e-3)
+    """And more so where one picture had to be moved over the other."""
+    both = pictures(scene(0), CHANGES[change](scene(0)))
+    for name, value in (("crosswise", along_lines), ("detail_correlation", 0.95)):
+        monkeypatch.setattr(alignment, name, lambda a, b, maps, value=value: np.full(len(a), value, np.float32))
+    assert similarity(both, np.array([[0, 1]])) == pytest.approx([likeness], abs=1e-3)

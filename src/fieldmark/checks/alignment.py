@@ -26,8 +26,10 @@ COARSE_STEPS, FINE_STEPS = 10, 4  # Gauss-Newton steps
 PROMISING = 0.4  # of the coarse pictures; below it the fine ones are not looked at
 ALIKE = 0.7  # of the fine pictures; below it nobody asks what else agrees: that takes as long as all before, 4 ms
 LEAST_CROSSWISE = 0.3  # correlation; below it lines agree and nothing else (docs/decisions/0011-checks.md)
-# Below this one, outlines and stripes may be most of what agrees: likeness counts so much less.
-SURE_CROSSWISE, DOUBT = 0.6, 0.03
+# Where a picture has to be moved over the other, six numbers are chosen so that the two agree, and outlines will; so
+# likeness counts less by this share of what is missing along the lines to as much. A watermark moves nothing.
+DOUBT, SURE_CROSSWISE = 0.3, 0.87
+STILL = 0.015  # half sides: a map whose numbers differ by no more from those of no movement moves nothing
 BLOCK = 128  # pairs at a time: their pictures stay in the processor's cache
 
 
@@ -56,9 +58,14 @@ def _similarity(a: Floats, b: Floats) -> Floats:
     alike = np.flatnonzero(scores >= ALIKE)
     if len(alike):
         along_lines = crosswise(a[alike], b[alike], maps[alike])
-        scores[alike[along_lines < SURE_CROSSWISE]] -= DOUBT
+        missing = np.clip(SURE_CROSSWISE - along_lines, 0, None)
+        scores[alike] -= np.where(_moved(maps[alike]), DOUBT * missing, 0)
         scores[alike[along_lines < LEAST_CROSSWISE]] = 0
     return scores
+
+
+def _moved(maps: Floats) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.abs(maps - np.eye(2, 3, dtype=np.float32)).max(axis=(1, 2)) > STILL)
 
 
 def _refine(a: Floats, b: Floats, maps: Floats, steps: int) -> Floats:

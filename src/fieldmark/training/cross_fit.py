@@ -60,19 +60,20 @@ def told_by_folds(
         return _without_folds(f"that takes trainings with groups left out, which --folds {ADVISED_FOLDS} would do")
     if interrupted:
         return _without_folds("the training was interrupted before groups were left out")
-    progress.line("training again with groups left out, to calibrate the probabilities; Ctrl-C leaves this out")
     dataset, rows = images.dataset, images.dataset.rows("train")
     labels, groups = dataset.labels[rows], [dataset.groups[row] for row in rows]
+    folds = fold_count(labels, groups, recipe.folds)
+    if folds < 2:
+        return _without_folds("a class has a single group, so nothing could be left out")
+    progress.line("training again with groups left out, to calibrate the probabilities; Ctrl-C leaves this out")
     try:
         with progress.stage("leave groups out", unit="trainings") as step:
-            left_out = cross_fit(make, images, recipe, preprocessing, on_training=step)
+            left_out = cross_fit(make, images, recipe, preprocessing, folds=folds, on_training=step)
     except KeyboardInterrupt:
         progress.line("stopping: what was learnt is being written; Ctrl-C again discards it")
         return _without_folds("the trainings with groups left out were interrupted")
     except TrainingError as error:  # the classifier is there; it is only not calibrated
         return _without_folds(f"with groups left out {error}")
-    if left_out is None:
-        return _without_folds("a class has a single group, so nothing could be left out")
     return CrossFitted(
         calibrate(left_out.logits[-1], labels, groups),
         curve_of(left_out, labels, groups, images=len(rows), seed=recipe.seed),
@@ -92,19 +93,16 @@ def cross_fit(
     recipe: Recipe,
     preprocessing: Preprocessing,
     *,
+    folds: int,
     on_training: Callable[[int, int], None],
-) -> LeftOut | None:
-    """Train on all folds of the train split but one, for each fold and part; None where a class has a single group.
+) -> LeftOut:
+    """Train on all folds of the train split but one, for each fold and part; `folds` as for `leave_out`.
 
     Each training has another seed, and the epochs that a training of so few images would have. The weights of its last
     epoch answer: nothing is left to choose a better one by. Raises KeyboardInterrupt when it is stopped.
     """
     dataset, rows = images.dataset, images.dataset.rows("train")
     groups = [dataset.groups[row] for row in rows]
-    folds = fold_count(dataset.labels[rows], groups, recipe.folds or 0)
-    if folds < 2:
-        return None
-
     device = find_device(recipe.device)
 
     def learn(inside: Rows, outside: Rows, number: int) -> Floats:
