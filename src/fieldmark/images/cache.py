@@ -221,10 +221,9 @@ class ShardWriter:
         if row is None:
             self.entries[key] = (None, note or {})
             return
-        content = np.ascontiguousarray(row).tobytes()
-        if len(content) != self._dtype.itemsize:
-            raise ValueError(f"a row of {len(content)} bytes; expected {self._dtype.itemsize}")
-        self._file.write(content)
+        if row.nbytes != self._dtype.itemsize:
+            raise ValueError(f"a row of {row.nbytes} bytes; expected {self._dtype.itemsize}")
+        self._file.write(np.ascontiguousarray(row).reshape(-1).view(np.uint8).data)  # not copied
         self.entries[key] = (self.rows, note or {})
         self.rows += 1
 
