@@ -126,11 +126,19 @@ def test_leaves_that_lie_alike_are_other_pictures() -> None:
         *[(change, 0.29, 0.0) for change in ("written on", "mirrored", "cropped by 10 %")],
     ],
 )
-def test_where_little_agrees_along_lines_likeness_counts_less(
+def test_where_little_agrees_along_lines_a_moved_picture_is_less_alike(
     monkeypatch: pytest.MonkeyPatch, change: str, along_lines: float, likeness: float
 ) -> None:
-    """And more so where one picture had to be moved over the other."""
+    """Where one picture had to be moved over the other; and wherever it is hardly anything, nothing is alike."""
     both = pictures(scene(0), CHANGES[change](scene(0)))
     for name, value in (("crosswise", along_lines), ("detail_correlation", 0.95)):
         monkeypatch.setattr(alignment, name, lambda a, b, maps, value=value: np.full(len(a), value, np.float32))
     assert similarity(both, np.array([[0, 1]])) == pytest.approx([likeness], abs=1e-3)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 2)])
+@pytest.mark.parametrize(("off", "moved"), [(0.0, False), (-0.014, False), (0.016, True), (-0.016, True)])
+def test_a_map_moves_a_picture_where_one_of_its_numbers_is_off(place: tuple[int, int], off: float, moved: bool) -> None:
+    maps = np.eye(2, 3, dtype=np.float32)[None].repeat(2, axis=0)
+    maps[1][place] += off
+    assert alignment._moved(maps).tolist() == [False, moved]

@@ -26,10 +26,11 @@ COARSE_STEPS, FINE_STEPS = 10, 4  # Gauss-Newton steps
 PROMISING = 0.4  # of the coarse pictures; below it the fine ones are not looked at
 ALIKE = 0.7  # of the fine pictures; below it nobody asks what else agrees: that takes as long as all before, 4 ms
 LEAST_CROSSWISE = 0.3  # correlation; below it lines agree and nothing else (docs/decisions/0011-checks.md)
-# Where a picture has to be moved over the other, six numbers are chosen so that the two agree, and outlines will; so
-# likeness counts less by this share of what is missing along the lines to as much. A watermark moves nothing.
-DOUBT, SURE_CROSSWISE = 0.3, 0.87
-STILL = 0.015  # half sides: a map whose numbers differ by no more from those of no movement moves nothing
+# Where a picture has to be moved over the other, six numbers are chosen so that the two agree, and outlines will
+# (docs/decisions/0011-checks.md). A watermark moves nothing.
+SURE_CROSSWISE = 0.87  # correlation: from here on nothing is missing along the lines
+DOUBT = 0.3  # of what is missing: so much is taken off the likeness of a picture that was moved
+STILL = 0.015  # what a number of the map may be off: found are .005 where nothing was moved, from .07 where it was
 BLOCK = 128  # pairs at a time: their pictures stay in the processor's cache
 
 

@@ -36,6 +36,7 @@ MAX_PROBLEM_BYTES = 100_000  # of a worker's words about a file
 START_SECONDS = 30  # a worker that is not ready by then is tried again
 RESTART_SECONDS = 0.2  # between the end of a worker and the start of the next, so that a fault is no busy loop
 LOG = logging.getLogger(__name__)
+LOST = (OSError, EOFError, ValueError)  # what talking to a worker raises once it is lost, or talks nonsense
 # What a worker is given of the server's environment: neither its token nor anything else that is secret.
 ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 EXTRA = {
@@ -126,6 +127,8 @@ class DecodePool:
         except Exception as error:  # it is lost, or talks nonsense: its next words are not believed either
             self._alive.discard(worker)
             worker.kill()
+            if not isinstance(error, LOST):
+                self._tell(f"a process that decodes images was given up: {error!r}")
             raise Refusal(
                 503, "worker_lost", "the process that decoded this image was lost", hint="send the request again"
             ) from error
@@ -141,7 +144,7 @@ class DecodePool:
             try:
                 await self._live(await Worker.start(self.limits, math.prod(self.preprocessing.shape)))
             except Exception as error:  # it never was ready; the next one may be
-                self._tell(f"no process to decode images could be started, it is tried again: {error!r}")
+                self._tell(f"a process that decodes images was lost or could not be started: {error!r}")
             await asyncio.sleep(RESTART_SECONDS)
 
     def _tell(self, message: str) -> None:
@@ -157,6 +160,7 @@ class DecodePool:
             if unlimited and not self._unlimited:
                 self._unlimited = unlimited
                 self._on_unlimited(unlimited)
+            self._told = ""
             self._alive.add(worker)
             self._idle.put_nowait(worker)
             await worker.process.wait()
@@ -184,8 +188,9 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as if_it_fails, _shared_memory(pixels) as (shared, descriptors):
             if_it_fails.callback(ours.close)
+            if shared is not None:
+                if_it_fails.callback(shared.close)
             connection = await asyncio.open_connection(sock=ours)
-            if_it_fails.pop_all()
             if_it_fails.callback(connection[1].transport.abort)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -253,7 +258,7 @@ class Worker:
 
 @contextlib.contextmanager
 def _shared_memory(count: int) -> Iterator[tuple[mmap.mmap | None, tuple[int, ...]]]:
-    """Memory without a name that a child can be given, where the system has such; its descriptor lives in the block.
+    """Memory without a name, where the system has such, and the descriptor of it that a child is given in the block.
 
     Through the socket pixels are copied twice, and reach the server in pieces that wake it each: 5 % of what answering
     an image of 224 px costs.
@@ -278,7 +283,7 @@ def _sealed_memory(count: int) -> tuple[mmap.mmap, int]:
         # A worker that was taken over could end the server by cutting off what the server reads
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         return mmap.mmap(descriptor, count), descriptor
-    except OSError:
+    except BaseException:  # such as AttributeError, of a Python that was built without seals
         os.close(descriptor)
         raise
 
