@@ -18,7 +18,7 @@ GOLDEN = {
     "standard": "b57f0cf23208baf9",
     "erasing": "7f891b3090e3e352",
     "lighten": "57a96e5cf48a1b34",
-    "texture": "7a3abbed43ff94a0",
+    "texture": "5304494b33ceba6e",
 }
 
 
