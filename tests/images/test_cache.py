@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fieldmark.errors import OutputError
+from fieldmark.images import cache
 from fieldmark.images.cache import RowStore, limit_cache
 
 DTYPE = np.dtype([("pixels", np.uint8, (4, 3)), ("thumbnail", np.uint8, (2,))])
@@ -36,6 +37,25 @@ def test_rows_come_back_in_the_order_asked(tmp_path: Path) -> None:
     assert again.take(["b"], "thumbnail").tolist() == [[3, 3]]
     assert again.find("b").note == {"width": 2}  # type: ignore[union-attr]
     assert again.find("d") is None
+
+
+def test_the_disk_is_given_work_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(cache, "WRITTEN_OUT_BYTES", 2 * DTYPE.itemsize)
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda file, start, length, what: told.append((start, length)), raising=False
+    )
+    monkeypatch.setattr(os, "POSIX_FADV_DONTNEED", 4, raising=False)
+    write(RowStore(tmp_path, DTYPE), a=1, b=2, c=3, d=4, e=5)
+    assert told == [(0, 2 * DTYPE.itemsize), (2 * DTYPE.itemsize, 2 * DTYPE.itemsize)]
+    assert RowStore(tmp_path, DTYPE).take(list("abcde"), "pixels")[:, 0, 0].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_a_system_that_cannot_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "WRITTEN_OUT_BYTES", 1)
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    write(RowStore(tmp_path, DTYPE), a=1)
+    assert RowStore(tmp_path, DTYPE).take(["a"], "pixels")[:, 0, 0].tolist() == [1]
 
 
 def test_rows_of_several_shards(tmp_path: Path) -> None:

@@ -768,6 +768,39 @@ def test_read_bytes_is_bounded(tmp_path):
     assert read_code(path) == "too_many_bytes"
 
 
+def test_read_bytes_takes_memory_for_the_file_alone(tmp_path):
+    path = tmp_path / "small"
+    path.write_bytes(bytes(1_000))
+    tracemalloc.start()
+    read_bytes(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize("more", [1, 5_000])
+def test_read_bytes_of_a_file_that_grows_meanwhile(tmp_path, monkeypatch, more):
+    path = tmp_path / "growing"
+    path.write_bytes(b"a" * 3_000)
+    status_of = os.fstat
+
+    def then_grow(descriptor):
+        status = status_of(descriptor)
+        with path.open("ab") as file:
+            file.write(b"b" * more)
+        return status
+
+    monkeypatch.setattr(formats.os, "fstat", then_grow)
+    grown = read_bytes(path)
+    monkeypatch.undo()
+    assert grown == path.read_bytes()
+    assert len(grown) > 3_000
+    monkeypatch.setattr(formats, "MAX_BYTES", len(grown))
+    monkeypatch.setattr(formats.os, "fstat", then_grow)
+    with pytest.raises(ImageError, match="too_many_bytes"):
+        read_bytes(path)
+
+
 # ---- problems
 
 

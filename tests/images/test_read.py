@@ -14,7 +14,7 @@ from PIL import Image
 from fieldmark.errors import NothingUsableError
 from fieldmark.images import formats
 from fieldmark.images.cache import cache_folder
-from fieldmark.images.read import read
+from fieldmark.images.read import _together, read
 from fieldmark.images.scan import scan
 from fieldmark.preprocessing import Preprocessing
 
@@ -41,6 +41,16 @@ def test_pixels_are_those_of_the_one_decoder(photos: Path) -> None:
     assert set(images.dataset.formats) == {"PNG"}
     assert images.dataset.hashes[0] == hashlib.sha256((photos / "a/0.png").read_bytes()).hexdigest()
     assert images.thumbnails().shape == (6, 16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "cores", "together"), [(6, 2, 1), (64, 2, 4), (10_000, 2, 8), (500, 64, 1), (0, 1, 1)]
+)
+def test_no_thread_is_given_many_when_there_are_few(
+    images: int, cores: int, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert _together(images) == together
 
 
 def test_a_second_read_decodes_nothing(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,9 +44,9 @@ class Augmentation:
 # Chosen on held-out sequences of horses-or-humans' training split (four folds, n = 1,027, convnet at 96 px, share right
 # in the last epoch; docs/log.md): strong colours alone .858; with zooms up to 1.3 .904, up to 1.5 .906, up to 1.8 .848;
 # with zooms up to 1.5 and erasing .900, and lightened surroundings .887; strong colours stronger still .800.
-# "texture": with all horses of one kind of coat left out and figures cut out on white (docs/log.md), zooms up to 1.3 and
-# shifts up to a tenth .81, with random convolutions in nine of ten images .89 (log loss .30), with half the shifts .90
-# (.25); with neither zooms nor shifts .90 (.24), but rice leaves then lose .04.
+# "texture": with all horses of one kind of coat left out and figures cut out on white (docs/log.md), zooms up to 1.3
+# and shifts up to a tenth .81, with random convolutions in nine of ten images .89 (log loss .30), with half the shifts
+# .90 (.25); with neither zooms nor shifts .90 (.24), but rice leaves then lose .04.
 _COLOR = Augmentation(flip=0.5, brightness=1.3, contrast=1.5, saturation=2.0, gains=1.3, hue=30.0, gray=0.15)
 _STANDARD = dataclasses.replace(_COLOR, zoom=1.3, shift=0.1)
 

@@ -34,6 +34,8 @@ from fieldmark.errors import OutputError
 DEFAULT_LIMIT_BYTES = 20 * 10**9
 # What has no manifest after this time was left by a process that was killed.
 LEFT_OVER_SECONDS = 24 * 3600
+# New rows after which the disk is given work: waiting for all of it at the end took a tenth of the time of reading.
+WRITTEN_OUT_BYTES = 8 * 2**20
 
 
 def cache_folder() -> Path:
@@ -210,6 +212,7 @@ class ShardWriter:
         self._file: BinaryIO | None = None
         self._dtype = dtype
         self.rows = 0
+        self._written_out = 0  # bytes
         self.entries: dict[str, tuple[int | None, dict[str, Any]]] = {}
 
     def add(self, key: str, row: npt.NDArray[Any] | None, note: dict[str, Any] | None = None) -> None:
@@ -226,6 +229,17 @@ class ShardWriter:
         self._file.write(np.ascontiguousarray(row).reshape(-1).view(np.uint8).data)  # not copied
         self.entries[key] = (self.rows, note or {})
         self.rows += 1
+        self._write_out_early(self._file)
+
+    def _write_out_early(self, file: BinaryIO) -> None:
+        """Let the system begin to write to the disk while the next rows are made, instead of all at the end."""
+        start, end = self._written_out, self.rows * self._dtype.itemsize
+        if end - start < WRITTEN_OUT_BYTES or not hasattr(os, "posix_fadvise"):
+            return
+        file.flush()
+        # It begins to write what is said not to be needed, and forgets none that is still to be written
+        os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
+        self._written_out = end
 
 
 def limit_cache(folder: Path, limit_bytes: int, *, keep: frozenset[str] = frozenset()) -> list[str]:

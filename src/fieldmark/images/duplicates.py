@@ -54,8 +54,9 @@ def thumbnail(pixels: Bytes) -> Bytes:
     # Multiples of 1/16 below 2**24 are exact in float32, in whatever order the sum is taken.
     rows = _coverage(height) @ pixels.reshape(height, -1).astype(np.float32)
     sums = _coverage(width).astype(np.float64) @ rows.astype(np.float64).reshape(SIDE, width, channels)
-    means = np.rint(sums * (SIDE * SIDE / (height * width)))
-    return np.broadcast_to(means, (SIDE, SIDE, 3)).astype(np.uint8)
+    means = np.empty((SIDE, SIDE, 3), dtype=np.uint8)
+    means[...] = np.rint(sums * (SIDE * SIDE / (height * width)))
+    return means
 
 
 def thumbnails(images: Iterable[Bytes]) -> Bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from fieldmark.preprocessing import Pixels, Preprocessing
 # Raised whenever the decoder's answer changes, so that no old pixels are used; Pillow's version does the same.
 DECODER = "1"
 THUMBNAIL = (16, 16, 3)
+MOST_TOGETHER = 8
 
 Progress = Callable[[int, int], None]
 
@@ -79,7 +81,8 @@ def read(
     decoded = 0
     # One BLAS thread: every thread here makes thumbnails by products too small for several.
     with threadpool_limits(1, user_api="blas"), store.writer() as writer:
-        for row, (content, made) in enumerate(ordered_map(read_one, range(len(dataset)))):
+        made_of = ordered_map(read_one, range(len(dataset)), together=_together(len(dataset)))
+        for row, (content, made) in enumerate(made_of):
             contents.append(content)
             if isinstance(made, Problem):
                 problems.append(made)
@@ -94,6 +97,11 @@ def read(
     if not len(images.dataset):
         _raise_nothing_usable(dataset, images.dataset.problems)
     return images
+
+
+def _together(images: int) -> int:
+    """Images a thread is given at once: few enough that at the end no thread has many left and the others none."""
+    return max(1, min(MOST_TOGETHER, images // (8 * (os.cpu_count() or 1))))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 import threading
@@ -87,12 +88,31 @@ class Ahead(Generic[Item, Result]):
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, ahead: int = AHEAD
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int | None = None,
+    ahead: int = AHEAD,
+    together: int = 1,
 ) -> Iterator[Result]:
     """Yield function(item) in the order of the items, computed ahead in threads; see `Ahead`.
 
-    >>> list(ordered_map(abs, [-2, 1, -3]))
+    A thread is given so many items `together`: handing over costs about 0.1 ms of Python's lock each time.
+
+    >>> list(ordered_map(abs, [-2, 1, -3], together=2))
     [2, 1, 3]
     """
-    with Ahead(function, items, workers=workers, ahead=ahead) as results:
-        yield from results
+
+    def several(group: list[Item]) -> list[Result]:
+        return [function(item) for item in group]
+
+    groups = _groups(items, together)
+    with Ahead(several, groups, workers=workers, ahead=max(1, ahead // together)) as results:
+        for group in results:
+            yield from group
+
+
+def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while group := list(itertools.islice(rest, size)):
+        yield group
