@@ -57,12 +57,10 @@ def fit_head(
     seed: int = 0,
 ) -> Head:
     """Fit a head to embeddings (n, d) with labels (n,) in 0..classes-1; deterministic for one seed and machine."""
-    mean, deviation = embeddings.mean(axis=0), embeddings.std(axis=0)
-    deviation = np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)  # features that never vary
-    standardised = (embeddings - mean) / deviation
-    chosen = _choose_strength(standardised, labels, np.asarray(groups), balanced=balanced, seed=seed)
+    chosen = _choose_strength(embeddings, labels, np.asarray(groups), balanced=balanced, seed=seed)
     strength = chosen.strength
-    weights, bias = _fit(standardised, labels, (strength,), balanced)[-1]
+    mean, deviation = standardisation(embeddings)
+    weights, bias = _fit((embeddings - mean) / deviation, labels, (strength,), balanced)[-1]
     if softmax and len(weights) == 1:  # the same probabilities from two opposite outputs
         weights, bias = np.vstack([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
     # The standardisation is folded into the layer, so that the graph needs no other one.
@@ -87,10 +85,27 @@ def fitted_logits(
     balanced: bool = False,
 ) -> Floats:
     """Logits (m, outputs) for `others` (m, d) of a head fitted at one strength, not calibrated."""
-    mean, deviation = embeddings.mean(axis=0), embeddings.std(axis=0)
-    deviation = np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
+    mean, deviation = standardisation(embeddings)
     ((weights, bias),) = _fit((embeddings - mean) / deviation, labels, (strength,), balanced)
     return np.asarray(((others - mean) / deviation) @ weights.T + bias, dtype=np.float32)
+
+
+def standardisation(embeddings: Floats) -> tuple[Floats, Floats]:
+    """The mean (d,) and the deviation (d,) by which features (n, d) are standardised before a fit.
+
+    No deviation counts for less than half the root mean square of all. Where images are few or plain, many features
+    are the same in nearly all of them; divided by their own deviation they are thousands in the next image, and outvote
+    the others.
+    Held-out log loss of 150 drawn digits 1.87 without this floor and .69 with it, of 540 leaves .068 and .057
+    (docs/log.md).
+
+    >>> mean, deviation = standardisation(np.array([[0, 0, 2, 8], [0, 0, 8, 0]], np.float32))
+    >>> mean.tolist(), deviation.tolist()
+    ([0.0, 0.0, 5.0, 4.0], [1.25, 1.25, 3.0, 4.0])
+    """
+    deviation = embeddings.std(axis=0)
+    floor = float(np.sqrt(np.square(deviation).mean())) / 2 or 1.0  # where no feature varies
+    return embeddings.mean(axis=0), np.maximum(deviation, floor).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +142,11 @@ def _choose_strength(
     for inside, outside in splitter.split(features, labels, groups):
         if len(np.unique(labels[inside])) < len(np.unique(labels)):
             continue  # a fold that took all of a class away has nothing to say
-        for index, (weights, bias) in enumerate(_fit(features[inside], labels[inside], STRENGTHS, balanced)):
-            left_out[index, outside] = features[outside] @ weights.T + bias
+        # Of the images inside alone: those left out would tell on what scale they lie
+        mean, deviation = standardisation(features[inside])
+        fitted = _fit((features[inside] - mean) / deviation, labels[inside], STRENGTHS, balanced)
+        for index, (weights, bias) in enumerate(fitted):
+            left_out[index, outside] = ((features[outside] - mean) / deviation) @ weights.T + bias
             losses[index] += _log_loss(left_out[index, outside].astype(np.float64), labels[outside])
     best = int(losses.argmin())
     note = (
