@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 
 from fieldmark.checks.context import deal_folds, groups_of_classes
-from fieldmark.checks.labels import out_of_fold, suspects
+from fieldmark.checks.labels import check_labels, out_of_fold, suspects
 
 
 def clusters(classes: int, groups: int, size: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -50,6 +53,25 @@ def test_a_class_of_one_group_is_not_judged() -> None:
     embeddings, labels, groups = clusters(2, 6, 4)
     groups = ["alone" if label == 1 else group for label, group in zip(labels, groups, strict=True)]
     assert {labels[suspect.row] for suspect in suspects(embeddings, labels, groups, 2)} <= {0}
+
+
+class Images(SimpleNamespace):
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def test_images_of_other_splits_are_said_not_to_be_judged() -> None:
+    embeddings, labels, groups = clusters(2, 6, 4)
+    paths = [f"{row}.jpg" for row in range(len(labels))]
+    dataset = Images(groups=groups, labels=labels, classes=("a", "b"), paths=paths)
+
+    def answer(training: int) -> str:
+        rows = np.arange(len(labels))[:: len(labels) // training]
+        context: Any = SimpleNamespace(dataset=dataset, training=lambda: rows, embeddings=embeddings)
+        return check_labels(context)[1]
+
+    assert answer(24).endswith(" Not judged: 24 images of other splits than training.")
+    assert "Not judged" not in answer(48)
 
 
 def test_folds_hold_whole_groups_of_every_class() -> None:

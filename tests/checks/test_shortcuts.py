@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -19,6 +22,17 @@ def test_a_planted_difference_is_a_shortcut() -> None:
     noise = np.random.default_rng(0).normal(size=(120, 3))
     assert verdict(noise + 3 * LABELS[:, None]) == "shortcut"
     assert verdict(np.round(noise[:, :1]) + 5 * LABELS[:, None], "compression") == "shortcut"
+
+
+def test_grey_images_of_one_class_are_a_shortcut() -> None:
+    random = np.random.default_rng(0)
+    thumbnails = random.integers(0, 256, (120, 1, 1, 3)) * 0.5 + random.integers(0, 128, (120, 16, 16, 3))
+    grey = LABELS == 0
+    thumbnails[grey] = thumbnails[grey].mean(axis=3, keepdims=True)
+    context: Any = SimpleNamespace(images=SimpleNamespace(thumbnails=lambda: thumbnails.astype(np.uint8)))
+    features = PROBES["mean colour"].features(context, np.arange(120))
+    assert verdict(features) == "shortcut"
+    assert verdict(features[:, :3]) == "none"  # the mean colour alone does not tell
 
 
 @pytest.mark.parametrize("name", PROBES)

@@ -103,6 +103,8 @@ def check_labels(context: Context) -> tuple[list[Finding], str, list[dict[str, A
     findings = [_finding(row, suspect) for row, suspect in zip(table, found, strict=True)]
     lone = [name for name, count in zip(dataset.classes, counts, strict=True) if count == 1]
     left = f" Not judged, for want of a second group: {_named(lone)}." if lone else ""
+    others = len(dataset) - len(rows)
+    left += f" Not judged: {counted(others, 'image')} of other splits than training." if others else ""
     if not found:
         return [], f"Every label is the likeliest one, of {counted(len(rows), 'image')}.{left}", []
     share = f"{len(found)} of {counted(len(rows), 'image')}"

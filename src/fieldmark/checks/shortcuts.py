@@ -77,7 +77,9 @@ def _compression(context: Context, rows: Rows) -> Floats:
 
 
 def _mean_colour(context: Context, rows: Rows) -> Floats:
-    return np.asarray(context.images.thumbnails()[rows].mean(axis=(1, 2)), dtype=np.float32)
+    cells = context.images.thumbnails()[rows].astype(np.float32)
+    # Grey images have any mean colour; how far the channels are apart in a cell tells them from coloured ones
+    return np.column_stack([cells.mean(axis=(1, 2)), np.ptp(cells, axis=3).mean(axis=(1, 2))])
 
 
 def _border(context: Context, rows: Rows) -> Floats:
@@ -113,7 +115,7 @@ PROBES: dict[str, Probe] = {
     "dimensions": Probe("the width and height of the images", _dimensions, "tree", MADE, _RESAVE),
     "format": Probe("the file format", _format, "tree", MADE, _RESAVE),
     "compression": Probe("how strongly the JPEG files are compressed", _compression, "tree", MADE, _RESAVE),
-    "mean colour": Probe("the mean colour alone", _mean_colour, "linear", SCENERY, _PLACES),
+    "mean colour": Probe("the mean colour and how strong the colours are", _mean_colour, "linear", SCENERY, _PLACES),
     "border": Probe("the outermost border alone", _border, "linear", SCENERY, _PLACES),
     "thumbnail": Probe("a blurred thumbnail of 4 × 4 cells alone", _thumbnail, "linear", SCENERY, _PLACES),
 }
