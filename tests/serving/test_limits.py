@@ -202,7 +202,7 @@ def test_a_client_that_still_sends_when_it_is_refused_reads_its_answer(server: S
     [
         (b"", FORM, 400, "bad_form"),
         (form(), FORM, 400, "no_file"),
-        (form(field("files", b"text")), FORM, 400, "no_file"),
+        (form(field("note", b"text")), FORM, 400, "no_file"),
         (form(part(b"", name="")), FORM, 400, "no_file"),
         (form(part(b"x"))[:-4], FORM, 400, "bad_form"),
         (form(part(b"x")), "multipart/form-data", 400, "bad_form"),
@@ -223,6 +223,23 @@ def test_a_body_without_an_image(
     answer = ask(server.port, request(server.port, body=body, Content_Type=kind))
     assert (answer.status, answer.code) == (status, code)
     assert caplog.records == []  # a client could fill the log
+
+
+STARRED = b"--B\r\nContent-Disposition: form-data; name=\"%s\"; filename*=UTF-8''b.png\r\n\r\nx\r\n"
+
+
+@pytest.mark.parametrize("nameless", [field("files", b"text"), field("files"), STARRED % b"files", STARRED % b"photo"])
+def test_an_image_without_a_file_name_is_refused_and_not_left_out(server: Server, nameless: bytes) -> None:
+    """As `curl -F 'files=<cat.jpg'` sends it."""
+    for body in (form(nameless), form(nameless, part(b"x")), form(part(b"x"), nameless)):
+        answer = ask(server.port, request(server.port, body=body, Content_Type=FORM))
+        assert (answer.status, answer.code) == (400, "bad_form")
+        assert b"has no filename" in answer.body
+        assert b"files=@cat.jpg, with @" in answer.body
+    assert_soon(lambda: server.budget.taken == 0)
+    starred = part(b"x").replace(b'a.png"', b"a.png\"; filename*=UTF-8''b.png")
+    both = ask(server.port, request(server.port, body=form(field("note"), starred), Content_Type=FORM))
+    assert both.body == b'{"uploads":[["a.png",1]]}'
 
 
 def test_two_lengths_of_one_body_are_refused_and_nothing_behind_it_is_read(server: Server) -> None:
