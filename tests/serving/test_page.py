@@ -429,6 +429,45 @@ def test_names_under_review_are_only_ever_text(browser: Browser, served: Served)
     opened.context.close()
 
 
+@pytest.mark.parametrize("more", [[], ["dog"], [f"class {number}" for number in range(12)]], ids=["2", "3", "14"])
+def test_a_class_that_is_called_remove_is_not_offered(browser: Browser, served: Served, more: list[str]) -> None:
+    classes = ["cat", "remove", *more]
+    opened = visit_with_classes(browser, served, classes)
+    page, written = opened.page, list[str]()
+    item = {"probability": 0.5, "reason": "mistake", "split": "train", "correction": None}
+    items = [
+        item | {"id": "0", "path": "a.png", "label": "cat", "suggested": "remove"},
+        item | {"id": "1", "path": "b.png", "label": "remove", "suggested": "cat"},
+    ]
+
+    def reviewed(route: Route) -> None:
+        if route.request.method == "PUT":
+            written.append(route.request.post_data_json["correction"])
+            respond(route, {"item": items[int(route.request.url[-1])] | {"correction": written[-1]}})
+        elif "image" in route.request.url:
+            route.fulfill(body=picture(), content_type="image/png")
+        else:
+            respond(route, {"items": items, "classes": classes, "command": "", "table": ""})
+
+    page.route("**/api/review**", reviewed)
+    page.click("#tab-review")
+    expect(page.locator("#review-word")).to_contain_text("A class is called “remove”")
+    for keep, keys in ((True, "cr"), (False, "kr")):
+        assert page.locator("#review-keep").is_visible() == keep
+        assert page.locator("#review-change").is_visible() != keep
+        offered = page.locator(".decide button:visible, #review-other option").all_inner_texts()
+        assert not [text for text in offered if "remove" in text.lower()]
+        for key in keys:
+            page.keyboard.press(key)
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("c")
+    expect(page.locator("#review-end")).to_be_visible()
+    assert written == ["cat"]
+    assert opened.wrong == []
+    opened.context.close()
+
+
 def visit_with_classes(browser: Browser, served: Served, classes: list[str]) -> Visit:
     """The page with a server that answers with these classes."""
     opened = visit(browser, served)
