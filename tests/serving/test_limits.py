@@ -40,6 +40,7 @@ SMALL = Limits(
     files=3,
     fields=4,
     name_bytes=40,
+    chunks=200,
     budget_bytes=90_000,
 )
 
@@ -160,6 +161,34 @@ def test_the_head_of_a_request(server: Server, kind: str, limit: int, refused: i
 
 def test_an_address_that_fills_all_headers_is_told_so(server: Server) -> None:
     assert ask(server.port, padded(server.port, "url", 10 * SMALL.header_bytes)).code == "url_too_long"
+
+
+def in_chunks(port: int, count: int, size: int, **headers: str) -> bytes:
+    head = request(port, Content_Type="image/png", Transfer_Encoding="chunked", Content_Length="", **headers)
+    return head + chunked(b"x" * (count * size), size)
+
+
+def test_more_and_smaller_chunks_than_allowed_are_refused(server: Server) -> None:
+    most, least = SMALL.chunks, SMALL.chunk_bytes
+    for count, size in ((most, 1), (most, least - 1), (2 * most, least)):
+        # A request behind it is counted anew
+        sent = in_chunks(server.port, count, size) + in_chunks(server.port, most, 1, Connection="close")
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            connection.sendall(sent)
+            assert read_answer(connection).body == f'{{"uploads":[["image",{count * size}]]}}'.encode()
+    for count, size in ((most + 1, 1), (most + 1, least - 1), (15 * most, 1)):
+        answer = ask(server.port, in_chunks(server.port, count, size))
+        assert (answer.status, answer.code) == (413, "too_many_chunks")
+        assert b"or the body at once with its Content-Length" in answer.body
+    assert_soon(lambda: server.budget.taken == 0)
+
+
+def test_a_body_in_tiny_chunks_is_read_no_further() -> None:
+    """200,000 of them took the server 1.5 seconds, in which nobody else was answered."""
+    with serving(Limits()) as server:
+        sent = in_chunks(server.port, 200_000, 1)
+        assert ask(server.port, sent).code == "too_many_chunks"
+        assert server.received < 2**20 < len(sent)
 
 
 @pytest.mark.parametrize("kind", ["multipart", "raw"])
