@@ -332,6 +332,14 @@ def test_the_token_is_asked_of_every_route_but_health(headers: list[tuple[str, s
         ("GET", "/?token=wrong", 401),
         ("GET", f"/?token={TOKEN}&token=wrong", 401),
         ("GET", f"/?Token={TOKEN}", 401),
+        ("GET", "/?token=%ff", 401),
+        ("GET", "/?token=%C3%A9", 401),
+        ("GET", f"/?token={TOKEN}&token=%ff", 401),
+        ("GET", f"/?token={TOKEN}%ff", 401),
+        ("GET", f"/?token={TOKEN}&x=%ff", 303),
+        ("GET", "/?x=%ff", 401),
+        ("GET", "/?a=%ed%a0%80", 401),
+        ("GET", "/?t\xf6ken=\xe9", 401),
         ("HEAD", f"/?token={TOKEN}", 401),
         ("POST", f"/?token={TOKEN}", 401),
         ("GET", f"/api/model?token={TOKEN}", 401),
@@ -346,6 +354,18 @@ def test_the_token_in_an_address_works_for_the_first_page_alone(method: str, tar
         assert answered["set-cookie"] == f"fieldmark-8000={TOKEN}; HttpOnly; SameSite=Strict; Path=/"
     else:
         assert "set-cookie" not in answered
+
+
+@pytest.mark.parametrize("query", ["token=%ff", "token=%C3%A9", "x=%ff", "a=%ed%a0%80", "%ff"])
+def test_an_address_with_any_bytes_is_no_mistake_of_ours(
+    server: Server, query: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for target in (f"/?{query}", f"/api/model?{query}"):
+        answer = ask(server.port, request(server.port, target, method="GET", Authorization=""))
+        assert (answer.status, answer.code) == (401, "no_token")
+    known = ask(server.port, request(server.port, f"/?{query}", method="GET"))
+    assert known.status == (401 if query.startswith("token") else 200)
+    assert caplog.records == []  # nobody without the token fills the log
 
 
 FORWARDED = [

@@ -40,6 +40,7 @@ SMALL = Limits(
     files=3,
     fields=4,
     name_bytes=40,
+    chunks=200,
     budget_bytes=90_000,
 )
 
@@ -162,6 +163,34 @@ def test_an_address_that_fills_all_headers_is_told_so(server: Server) -> None:
     assert ask(server.port, padded(server.port, "url", 10 * SMALL.header_bytes)).code == "url_too_long"
 
 
+def in_chunks(port: int, count: int, size: int, **headers: str) -> bytes:
+    head = request(port, Content_Type="image/png", Transfer_Encoding="chunked", Content_Length="", **headers)
+    return head + chunked(b"x" * (count * size), size)
+
+
+def test_more_and_smaller_chunks_than_allowed_are_refused(server: Server) -> None:
+    most, least = SMALL.chunks, SMALL.chunk_bytes
+    for count, size in ((most, 1), (most, least - 1), (2 * most, least)):
+        # A request behind it is counted anew
+        sent = in_chunks(server.port, count, size) + in_chunks(server.port, most, 1, Connection="close")
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            connection.sendall(sent)
+            assert read_answer(connection).body == f'{{"uploads":[["image",{count * size}]]}}'.encode()
+    for count, size in ((most + 1, 1), (most + 1, least - 1), (15 * most, 1)):
+        answer = ask(server.port, in_chunks(server.port, count, size))
+        assert (answer.status, answer.code) == (413, "too_many_chunks")
+        assert b"or the body at once with its Content-Length" in answer.body
+    assert_soon(lambda: server.budget.taken == 0)
+
+
+def test_a_body_in_tiny_chunks_is_read_no_further() -> None:
+    """200,000 of them took the server 1.5 seconds, in which nobody else was answered."""
+    with serving(Limits()) as server:
+        sent = in_chunks(server.port, 200_000, 1)
+        assert ask(server.port, sent).code == "too_many_chunks"
+        assert server.received < 2**20 < len(sent)
+
+
 @pytest.mark.parametrize("kind", ["multipart", "raw"])
 @pytest.mark.parametrize("how", ["announced", "in chunks"])
 def test_a_stream_of_two_gigabytes_is_not_read(server: Server, kind: str, how: str) -> None:
@@ -202,7 +231,7 @@ def test_a_client_that_still_sends_when_it_is_refused_reads_its_answer(server: S
     [
         (b"", FORM, 400, "bad_form"),
         (form(), FORM, 400, "no_file"),
-        (form(field("files", b"text")), FORM, 400, "no_file"),
+        (form(field("note", b"text")), FORM, 400, "no_file"),
         (form(part(b"", name="")), FORM, 400, "no_file"),
         (form(part(b"x"))[:-4], FORM, 400, "bad_form"),
         (form(part(b"x")), "multipart/form-data", 400, "bad_form"),
@@ -223,6 +252,23 @@ def test_a_body_without_an_image(
     answer = ask(server.port, request(server.port, body=body, Content_Type=kind))
     assert (answer.status, answer.code) == (status, code)
     assert caplog.records == []  # a client could fill the log
+
+
+STARRED = b"--B\r\nContent-Disposition: form-data; name=\"%s\"; filename*=UTF-8''b.png\r\n\r\nx\r\n"
+
+
+@pytest.mark.parametrize("nameless", [field("files", b"text"), field("files"), STARRED % b"files", STARRED % b"photo"])
+def test_an_image_without_a_file_name_is_refused_and_not_left_out(server: Server, nameless: bytes) -> None:
+    """As `curl -F 'files=<cat.jpg'` sends it."""
+    for body in (form(nameless), form(nameless, part(b"x")), form(part(b"x"), nameless)):
+        answer = ask(server.port, request(server.port, body=body, Content_Type=FORM))
+        assert (answer.status, answer.code) == (400, "bad_form")
+        assert b"has no filename" in answer.body
+        assert b"files=@cat.jpg, with @" in answer.body
+    assert_soon(lambda: server.budget.taken == 0)
+    starred = part(b"x").replace(b'a.png"', b"a.png\"; filename*=UTF-8''b.png")
+    both = ask(server.port, request(server.port, body=form(field("note"), starred), Content_Type=FORM))
+    assert both.body == b'{"uploads":[["a.png",1]]}'
 
 
 def test_two_lengths_of_one_body_are_refused_and_nothing_behind_it_is_read(server: Server) -> None:

@@ -429,6 +429,45 @@ def test_names_under_review_are_only_ever_text(browser: Browser, served: Served)
     opened.context.close()
 
 
+@pytest.mark.parametrize("more", [[], ["dog"], [f"class {number}" for number in range(12)]], ids=["2", "3", "14"])
+def test_a_class_that_is_called_remove_is_not_offered(browser: Browser, served: Served, more: list[str]) -> None:
+    classes = ["cat", "remove", *more]
+    opened = visit_with_classes(browser, served, classes)
+    page, written = opened.page, list[str]()
+    item = {"probability": 0.5, "reason": "mistake", "split": "train", "correction": None}
+    items = [
+        item | {"id": "0", "path": "a.png", "label": "cat", "suggested": "remove"},
+        item | {"id": "1", "path": "b.png", "label": "remove", "suggested": "cat"},
+    ]
+
+    def reviewed(route: Route) -> None:
+        if route.request.method == "PUT":
+            written.append(route.request.post_data_json["correction"])
+            respond(route, {"item": items[int(route.request.url[-1])] | {"correction": written[-1]}})
+        elif "image" in route.request.url:
+            route.fulfill(body=picture(), content_type="image/png")
+        else:
+            respond(route, {"items": items, "classes": classes, "command": "", "table": ""})
+
+    page.route("**/api/review**", reviewed)
+    page.click("#tab-review")
+    expect(page.locator("#review-word")).to_contain_text("A class is called “remove”")
+    for keep, keys in ((True, "cr"), (False, "kr")):
+        assert page.locator("#review-keep").is_visible() == keep
+        assert page.locator("#review-change").is_visible() != keep
+        offered = page.locator(".decide button:visible, #review-other option").all_inner_texts()
+        assert not [text for text in offered if "remove" in text.lower()]
+        for key in keys:
+            page.keyboard.press(key)
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("c")
+    expect(page.locator("#review-end")).to_be_visible()
+    assert written == ["cat"]
+    assert opened.wrong == []
+    opened.context.close()
+
+
 def visit_with_classes(browser: Browser, served: Served, classes: list[str]) -> Visit:
     """The page with a server that answers with these classes."""
     opened = visit(browser, served)
@@ -567,7 +606,7 @@ def test_a_chosen_folder_keeps_its_paths_and_leaves_out_what_is_hidden(visited: 
     expect(visited.page.locator(".card .answer")).to_have_count(2)
     paths = sorted(visited.page.locator(".card .path").all_inner_texts())
     assert paths == ["photos/below/two.png", "photos/one.png"]
-    expect(visited.page.locator("#left-out")).to_have_text("2 hidden files left out.")
+    expect(visited.page.locator("#intake")).to_have_text("2 hidden files left out.")
 
 
 def drop_paths(page: Page, paths: list[Path]) -> None:
@@ -588,11 +627,83 @@ def test_a_dropped_folder_is_walked_through(visited: Visit, tmp_path: Path) -> N
     alone.write_bytes(picture())
     drop_paths(visited.page, [folder, alone])
     expect(visited.page.locator("#count-answers")).to_have_text("133", timeout=60_000)
-    expect(visited.page.locator("#left-out")).to_have_text("3 hidden files left out.")
+    expect(visited.page.locator("#intake")).to_have_text("3 hidden files left out.")
     rows = json.loads(downloaded(visited.page, "#download-json"))["predictions"]
     expected = {"photos/one.png", "photos/below/deep/two.png", "alone.png", *(f"photos/{name}" for name in names)}
     assert {row["path"] for row in rows} == expected
     assert {row["problem"] for row in rows} == {None}
+
+
+# Entries as the browser hands them over. Root may read everything on a disk, so a refusal of the system is played.
+ENTRIES = """(content) => {
+    const refuse = (fail) => fail(new DOMException("", "NotReadableError"));
+    const released = new Promise((resolve) => (window.release = resolve));
+    const image = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    const entry = (fullPath, below) => ({ name: fullPath.split("/").at(-1), fullPath, isDirectory: Boolean(below) });
+    const file = (path) => ({
+        ...entry(path),
+        file: (found, fail) => (path.includes("locked") ? refuse(fail) : found(new File([image], "image.png"))),
+    });
+    const folder = (path, ...below) => ({
+        ...entry(path, below),
+        createReader: () => ({
+            readEntries: async (found, fail) => {
+                await released;
+                if (path.includes("locked")) refuse(fail);
+                else found(below.splice(0));
+            },
+        }),
+    });
+    const photos = folder("/photos", file("/photos/a.png"), folder("/photos/locked", file("/photos/locked/b.png")),
+        file("/photos/locked.png"), folder("/photos/z", file("/photos/z/c.png")));
+    DataTransferItem.prototype.webkitGetAsEntry = () => photos;
+}"""
+
+
+def test_what_cannot_be_read_in_a_dropped_folder_is_told_and_the_rest_is_answered(visited: Visit) -> None:
+    page = visited.page
+    page.evaluate(ENTRIES, base64.b64encode(picture()).decode())
+    drop(page, [("photos", b"")])
+    expect(page.locator("#intake")).to_be_visible()
+    expect(page.locator("#intake")).to_have_text("Reading the folder …")  # at once, however long it takes
+    expect(page.locator("#live")).to_contain_text("Reading the folder")
+    page.evaluate("window.release()")
+    expect(page.locator(".card .answer")).to_have_count(2)
+    expect(page.locator("#intake")).to_have_text("2 files or folders cannot be read.")
+    problems = sorted(page.locator(".card .problem").all_inner_texts())
+    assert [text.split(":")[0] for text in problems] == [
+        "The browser cannot read this file",
+        "The browser cannot read this folder",
+    ]
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+    rows = json.loads(downloaded(page, "#download-json"))["predictions"]
+    assert {row["path"]: row["problem"] for row in rows} == {
+        "photos/a.png": None,
+        "photos/locked": "unreadable_file",
+        "photos/locked.png": "unreadable_file",
+        "photos/z/c.png": None,
+    }
+
+
+def test_where_no_image_is_found_that_is_said(visited: Visit, tmp_path: Path) -> None:
+    page, empty, hidden = visited.page, tmp_path / "empty", tmp_path / ".hidden.png"
+    empty.mkdir()
+    hidden.write_bytes(picture())
+    for come, words in (
+        (lambda: drop_paths(page, [empty]), "No image in what was dropped"),
+        (
+            lambda: page.set_input_files("#choose-files", hidden),
+            "No image in what was chosen; 1 hidden file left out",
+        ),
+    ):
+        page.click("#tab-answers")
+        come()
+        expect(page.locator("#intake")).to_be_visible()
+        expect(page.locator("#intake")).to_have_text(f"{words}.")
+        expect(page.locator("#live")).to_contain_text(words.replace(";", ","))
+    drop(page, [("a.png", picture())])
+    expect(page.locator(".card .answer")).to_have_count(1)
+    expect(page.locator("#intake")).to_be_hidden()
 
 
 def test_dropped_files_of_the_disk_are_answered(visited: Visit, served: Served) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from starlette.requests import Request
 
 from fieldmark.classifier import load
 from fieldmark.errors import ConflictError, DatasetError, ModelFileError, OutputError
@@ -20,8 +21,11 @@ from fieldmark.images.scan import scan
 from fieldmark.report.contents import read_contents
 from fieldmark.runs import Run
 from fieldmark.serving import review as module
+from fieldmark.serving import routes_review
+from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.retraining import retrain_command, validation_folder
 from fieldmark.serving.review import Review
+from fieldmark.serving.routes_review import Wanted
 from fieldmark.serving.similar import Gallery
 from fieldmark.serving.suspicions import ordered, suspected_items, unfamiliar_items
 from tests.report.fabricate import change, make_run, read
@@ -96,6 +100,19 @@ def test_a_decision_is_written_undone_and_honoured_by_the_next_training(tmp_path
     assert review.correct(item, None, expected="remove")["correction"] is None
     assert read_table(table) == {}
     assert {path: path.read_bytes() for path in root.rglob("*.*") if path != table} == before
+
+
+def test_a_class_that_is_called_remove_is_never_written(tmp_path: Path) -> None:
+    review, table = opened(make_run(tmp_path, classes=("cats", "remove"))), tmp_path / "data" / "corrections.csv"
+    id_ = review.page()["items"][0]["id"]
+    request = Request({"type": "http", "path_params": {"id": id_}})
+    with pytest.raises(Refusal, match="bad_value: correction 'remove': a class bears the name") as refused:
+        routes_review._write(review, request, Wanted("remove", None))
+    assert refused.value.hint == "rename the folder of that class and train again"
+    assert not table.exists()
+    assert routes_review._write(review, request, Wanted("cats", None))["correction"] == "cats"
+    table.write_text(table.read_text().replace("cats\n", "remove\n").replace(",cats", ",remove"))
+    assert routes_review._write(review, request, Wanted(None, "remove"))["correction"] is None  # from before: undone
 
 
 def test_two_tabs_at_one_image(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class Connection(H11Protocol):
         super().__init__(*arguments, **options)
         self.timeout_keep_alive = self.limits.keep_alive_seconds  # type: ignore[assignment]  # any number of seconds
         # The head has been measured before; a line between chunks has the same limit
-        self.conn = h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.header_bytes + 16)
+        self.conn: _Parser = _Parser(self.limits)
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._thrown_away: int | None = None  # bytes read since the answer was complete; None before
 
@@ -130,8 +130,8 @@ class Connection(H11Protocol):
         self._watch_taking()
 
     def send_400_response(self, msg: str) -> None:
-        """What h11 cannot read."""
-        self._refuse(Refusal(400, "bad_request", "this is no valid HTTP request"))
+        """What h11 cannot read, or must not."""
+        self._refuse(self.conn.refusal or Refusal(400, "bad_request", "this is no valid HTTP request"))
 
     def _should_upgrade(self) -> bool:
         return False  # nor warn: a client could fill the log with it
@@ -233,6 +233,40 @@ class Connection(H11Protocol):
     def _end_all_deadlines(self) -> None:
         for what in list(self._deadlines):
             self._end_deadline(what)
+
+
+class _Parser(h11.Connection):
+    """Counts the chunks of a body: those that have arrived are read at once, and meanwhile nobody else is answered."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=limits.header_bytes + 16)
+        self._limits = limits
+        self._chunks = self._bytes = 0
+        self.refusal: Refusal | None = None  # why no more is read
+
+    def next_event(self) -> Any:
+        """The next event; raises RemoteProtocolError, as for what is no HTTP, where the chunks are too many."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
+            if event.chunk_start:
+                self._check_chunks()
+                self._chunks += 1
+            self._bytes += len(event.data)
+        return event
+
+    def _check_chunks(self) -> None:
+        """Judges the chunks that are complete."""
+        most, least = self._limits.chunks, self._limits.chunk_bytes
+        if self._chunks >= most and self._bytes < least * self._chunks:
+            self.refusal = Refusal(
+                413,
+                "too_many_chunks",
+                f"more than {most:,} chunks of {self._bytes / self._chunks:.1f} bytes on average",
+                hint=f"send chunks of at least {least} bytes, or the body at once with its Content-Length",
+            )
+            raise h11.RemoteProtocolError("too many chunks")
 
 
 class _Transport(asyncio.Transport):

@@ -81,7 +81,7 @@ class Guard:
         refusal = judge(scope, self._access, self._limits) or body.announced_too_large()
         if refusal is not None:
             await answer.refuse(scope, refusal)
-        elif _brings_token(scope):
+        elif _brought_tokens(scope):
             await _entry(scope, self._access)(scope, body.receive, answer.send)
             self._on_entry()
         else:
@@ -137,18 +137,22 @@ def _check_framing(headers: list[tuple[bytes, bytes]]) -> Refusal | None:
 def _check_token(scope: Scope, access: Access) -> Refusal | None:
     if scope["path"] in WITHOUT_TOKEN:
         return None
-    if _brings_token(scope):
-        given = parse_qs(scope["query_string"], keep_blank_values=True)[b"token"]
+    given = _brought_tokens(scope)
+    if given:
         if len(given) == 1 and checks.is_token(access, given[0]):
             return None
         return checks.wrong_token()
     return checks.check_token(access, scope["headers"])
 
 
-def _brings_token(scope: Scope) -> bool:
-    """GET /?token=..., the address that the server printed when it started."""
-    first_visit = scope["method"] == "GET" and scope["path"] == "/"
-    return first_visit and b"token" in parse_qs(scope["query_string"], keep_blank_values=True)
+def _brought_tokens(scope: Scope) -> list[bytes]:
+    """Of GET /?token=..., the address that the server printed when it started; empty for every other request."""
+    if scope["method"] != "GET" or scope["path"] != "/":
+        return []
+    # Latin-1 has a character for each byte; parse_qs of bytes fails on whatever is no ASCII
+    query = scope["query_string"].decode("latin-1")
+    given = parse_qs(query, keep_blank_values=True, encoding="latin-1").get("token", [])
+    return [value.encode("latin-1") for value in given]
 
 
 def _entry(scope: Scope, access: Access) -> Response:

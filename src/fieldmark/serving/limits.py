@@ -23,6 +23,8 @@ class Limits:
     header_bytes: int = 16_384  # bytes of the request line and all header lines: 431
     # the body
     request_bytes: int = 100_000_000  # bytes of one body: 413
+    chunks: int = 10_000  # of one body, where they have fewer than `chunk_bytes` on average: 413
+    chunk_bytes: int = 64
     file_bytes: int = 50_000_000  # bytes of one upload: 413
     files: int = 100  # uploads in one request: 413
     fields: int = 100  # parts of a form that are no file: 413

@@ -33,6 +33,7 @@ ALWAYS = (
     "method_not_allowed",
     "too_slow",
     "request_too_large",
+    "too_many_chunks",
     "url_too_long",
     "wrong_host",
     "headers_too_large",

@@ -42,6 +42,7 @@ REFUSALS: dict[str, RefusalKind] = {
     "too_slow": RefusalKind(408, "the request did not arrive within its time"),
     "changed_meanwhile": RefusalKind(409, "somebody else changed the same value meanwhile"),
     "request_too_large": RefusalKind(413, "the body has more bytes than allowed"),
+    "too_many_chunks": RefusalKind(413, "the body comes in more and smaller chunks than allowed"),
     "file_too_large": RefusalKind(413, "an upload has more bytes than allowed"),
     "too_many_files": RefusalKind(413, "the form holds more files than allowed"),
     "too_many_fields": RefusalKind(413, "the form holds more fields than allowed"),

@@ -90,6 +90,14 @@ def _write(review: Review, request: Request, wanted: Wanted) -> dict[str, Any]:
             f"correction {printable(str(wanted.correction)[:200])!r}: no class of the dataset",
             hint=f"a class, {REMOVE!r}, or null for none",
         )
+    if wanted.correction == REMOVE and REMOVE in review.source.classes:
+        # The table has one word for both; whichever was meant, the next training would leave the image out
+        raise Refusal(
+            400,
+            "bad_value",
+            f"correction {REMOVE!r}: a class bears the name that leaves an image out of training",
+            hint="rename the folder of that class and train again",
+        )
     return review.correct(item, wanted.correction, expected=wanted.expected)
 
 

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +29,8 @@ RAW_NAME = "image"  # of an upload that is the body itself
 AT_END = "fieldmark.at_end"  # in the ASGI scope: the guard's ExitStack, closed when the request is answered
 # It warns of each byte out of place: what a client gets wrong is no news, and could fill the log
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
+# The parser does not know this way of naming a file (RFC 7578, 4.2, forbids it in forms)
+_STARRED_NAME = re.compile(rb";\s*filename\*", re.IGNORECASE)
 _RAW_TYPES = ("image/", "application/octet-stream")
 
 
@@ -194,9 +197,20 @@ class _Form:
         if b"filename" in options:
             self._begin_file(options[b"name"], options[b"filename"])
         else:
-            self._fields += 1
-            if self._fields > self._limits.fields:
-                raise _too_much("too_many_fields", "fields", self._limits.fields)
+            self._begin_field(options[b"name"])
+
+    def _begin_field(self, name: bytes) -> None:
+        # Left out like other fields, it would be an image without an answer
+        if name == FIELD.encode() or _STARRED_NAME.search(self._disposition):
+            raise Refusal(
+                400,
+                "bad_form",
+                f"a part in the field {name[:80].decode('latin-1')!a} has no filename, so it is no file",
+                hint='curl -F files=@cat.jpg, with @ and not <; filename="cat.jpg" is read, filename* is not',
+            )
+        self._fields += 1
+        if self._fields > self._limits.fields:
+            raise _too_much("too_many_fields", "fields", self._limits.fields)
 
     def _begin_file(self, field: bytes, name: bytes) -> None:
         self._files += 1

@@ -78,7 +78,7 @@ export class Card {
   showProblem() {
     this.frame.replaceChildren(element("span", { class: "gone" }, "no answer"));
     const again =
-      this.item.error && this.item.error.code !== "file_too_large"
+      this.item.error && this.item.error.code !== "file_too_large" && !this.item.unreadable
         ? button("Try again", () => tryAgain(this.item), { class: "small" })
         : null;
     this.answer.replaceChildren(element("p", { class: "problem" }, problemOf(this.item)));

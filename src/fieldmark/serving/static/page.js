@@ -16,15 +16,25 @@ import { enqueue, isPaused, progress, setLimits, setPaused, stop } from "./uploa
 
 const said = new WeakSet(); // items whose answer was announced
 
-function take(files, hidden) {
-  if (files.length) {
-    if (current() !== "classify") select("classify");
-    enqueue(add(files));
-  }
-  const left = hidden ? `${count(hidden, "hidden file")} left out` : "";
-  byId("left-out").textContent = left ? `${left}.` : "";
-  if (files.length || left)
-    announce([files.length ? `${count(files.length, "image")} added` : "", left].filter(Boolean).join(", "));
+// What came in: its images go into the queue, and what became of the rest is said, also where no image is among it.
+function take(files, hidden, how) {
+  if (current() !== "classify") select("classify");
+  const unreadable = files.filter((each) => each.unreadable).length;
+  const images = files.length - unreadable;
+  const left = [
+    files.length ? "" : `No image in what was ${how}`,
+    hidden ? `${count(hidden, "hidden file")} left out` : "",
+    unreadable ? `${count(unreadable, "file or folder", "files or folders")} cannot be read` : "",
+  ].filter(Boolean);
+  byId("intake").textContent = left.length ? `${left.join("; ")}.` : "";
+  announce([...(images ? [`${count(images, "image")} added`] : []), ...left].join(", "));
+  enqueue(add(files));
+}
+
+function sayReading() {
+  if (current() !== "classify") select("classify");
+  byId("intake").textContent = "Reading the folder …";
+  announce("Reading the folder");
 }
 
 function showProgress() {
@@ -90,7 +100,7 @@ function showModel(model) {
 function clearAll() {
   stop();
   clear();
-  byId("left-out").textContent = "";
+  byId("intake").textContent = "";
   byId("button-files").focus();
   announce("All answers cleared");
 }
@@ -120,7 +130,7 @@ async function start() {
   addEventListener("beforeunload", (event) => {
     if (items.some((item) => !isDone(item))) event.preventDefault();
   });
-  acceptFiles(take);
+  acceptFiles(take, sayReading);
   select(location.hash.slice(1) || "classify");
   document.body.classList.add("ready");
 }

@@ -16,6 +16,8 @@ let all = []; // every item
 let list = []; // those of the chosen reason
 let place = 0; // in `list`; its length: the end
 let classes = [];
+let choices = []; // the classes that an image may be given
+let ambiguous = false; // whether a class is called as the table calls what is left out
 let command = "";
 const undoable = []; // [id, the correction before]
 let saving = false;
@@ -38,6 +40,10 @@ async function load() {
     return false;
   }
   ({ items: all, classes } = answer);
+  ambiguous = classes.includes(REMOVE);
+  choices = classes.filter((name) => name !== REMOVE);
+  byId("review-word").hidden = !ambiguous;
+  byId("review-remove").hidden = ambiguous;
   command = answer.command ?? "";
   byId("review-table").textContent = visible(answer.table ?? "corrections.csv");
   byId("review-help").hidden = all.length === 0;
@@ -150,23 +156,26 @@ function showPicture(item) {
   if (next) new Image().src = address(next);
 }
 
+// The class that "Change to" offers, or null.
+function targetOf({ suggested, label }) {
+  const other = classes.length === 2 ? classes.find((name) => name !== label) : null;
+  const target = suggested !== null && suggested !== label ? suggested : other;
+  return choices.includes(target) ? target : null;
+}
+
 function showButtons(item) {
-  const target =
-    item.suggested !== null && item.suggested !== item.label
-      ? item.suggested
-      : classes.length === 2
-        ? classes.find((name) => name !== item.label)
-        : null;
+  const target = targetOf(item);
   byId("review-change").hidden = target === null;
   byId("review-change-to").replaceChildren(...(target === null ? [] : [nameOf(target, 40)]));
   byId("review-change").onclick = () => decide(target);
   // Of a mistake the label is often right: there no decision stands out.
   byId("review-change").classList.toggle("primary", item.reason === "suspected_label");
+  byId("review-keep").hidden = ambiguous && item.label === REMOVE;
   byId("review-keep-as").replaceChildren(nameOf(item.label, 40));
   byId("review-undo").disabled = undoable.length === 0;
   byId("review-back").disabled = place === 0;
   byId("review-next").disabled = false;
-  const others = classes.length > 2 ? classes.slice(0, DIGITS) : [];
+  const others = classes.length > 2 ? choices.slice(0, DIGITS) : [];
   byId("review-classes").replaceChildren(
     ...others.map((name, number) =>
       button("", () => decide(name), { class: "choice", "aria-pressed": String(item.correction === name) }),
@@ -175,11 +184,11 @@ function showButtons(item) {
   [...byId("review-classes").children].forEach((made, number) =>
     made.append(element("kbd", {}, String(number + 1)), nameOf(others[number], 30)),
   );
-  byId("review-more").hidden = classes.length <= DIGITS;
-  if (classes.length > DIGITS)
+  byId("review-more").hidden = choices.length <= DIGITS;
+  if (choices.length > DIGITS)
     fillSelect(byId("review-other"), [
       ["", "another class …"],
-      ...classes.map((name, number) => [String(number), name]),
+      ...choices.map((name, number) => [String(number), name]),
     ]);
   byId("review-other").value = "";
 }
@@ -199,7 +208,7 @@ const move = (by) => {
 
 async function decide(correction) {
   const item = list[place];
-  if (!item || saving || correction === null) return;
+  if (!item || saving || correction === null || (ambiguous && correction === REMOVE)) return;
   const before = item.correction;
   if (!(await save(item, correction))) return;
   if (before !== correction) undoable.push([item.id, before]);
@@ -266,7 +275,7 @@ function onKey(event) {
   // A key that is held down must not decide about images that nobody has seen.
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select, input, textarea"))
     return;
-  const digit = /^[1-9]$/.test(event.key) && classes[Number(event.key) - 1];
+  const digit = /^[1-9]$/.test(event.key) && choices[Number(event.key) - 1];
   const action = typeof digit === "string" ? () => decide(digit) : KEYS[event.key.toLowerCase()];
   if (!action) return;
   event.preventDefault();
@@ -287,6 +296,6 @@ export function startReview() {
   byId("review-reason").addEventListener("change", (event) => choose(event.target.value));
   byId("review-other").addEventListener(
     "change",
-    (event) => event.target.value !== "" && decide(classes[Number(event.target.value)]),
+    (event) => event.target.value !== "" && decide(choices[Number(event.target.value)]),
   );
 }

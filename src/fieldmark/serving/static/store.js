@@ -7,10 +7,11 @@ let telling = null;
 let lastId = 0;
 
 export function add(files) {
-  const made = files.map(({ file, path }) => ({
+  const made = files.map(({ file, path, unreadable }) => ({
     id: (lastId += 1),
     file,
     path,
+    unreadable, // why there is nothing to send; undefined for a file
     status: "waiting", // then sending; then answered or failed
     sent: 0, // bytes
     answer: null, // a line of `predict --json`, with the path as it is here

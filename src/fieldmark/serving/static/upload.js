@@ -23,7 +23,8 @@ export const setLimits = (given) => (limits = { ...limits, ...given });
 export function enqueue(added) {
   const fit = [];
   for (const item of added) {
-    if (item.file.size <= limits.file_bytes) fit.push(item);
+    if (item.unreadable) fail(item, "unreadable_file", item.unreadable);
+    else if (item.file.size <= limits.file_bytes) fit.push(item);
     else fail(item, "file_too_large", `larger than the ${megabytes(limits.file_bytes)} that the server takes`);
   }
   waiting = fit.reverse().concat(waiting);
