@@ -46,7 +46,13 @@ def evaluate(
     numbers = metrics_of(predictions)
     problems = [problem.to_json() for problem in found.dataset.problems]
     remarks = list(found.remarks)
-    return {**numbers, "mistakes": mistakes(predictions), "problems": problems, "remarks": remarks}
+    return {
+        **numbers,
+        "mistakes": mistakes(predictions),
+        "problems": problems,
+        "corrections": [correction.to_json() for correction in found.dataset.corrections],
+        "remarks": remarks,
+    }
 
 
 def scan_labelled(root: Path, classes: tuple[str, ...], *, corrections: Path | None = None) -> Dataset:

@@ -45,11 +45,12 @@ def compare(
     progress = progress or Progress(quiet=True)
     sides = _side(first), _side(second)
     shared, remarks = shared_classes(*sides)
+    corrections: list[dict[str, str]] = []  # stored answers are of labels that each training corrected
     if directory is None:
         split, answers, more = stored_answers(*sides, shared)
     else:
         split = None
-        answers, more = fresh_answers(*sides, shared, Path(directory), progress)
+        answers, more, corrections = fresh_answers(*sides, shared, Path(directory), progress)
     found = compare_predictions(answers[0].predictions, answers[1].predictions)
     with progress.stage("measure the speed"):
         speeds = _speeds(sides[0].classifier, sides[1].classifier)
@@ -60,6 +61,7 @@ def compare(
         "split": split,
         "directory": str(directory) if directory is not None else None,
         "classes": list(shared),
+        "corrections": corrections,
         "remarks": [*remarks, *more, *found["remarks"]],
         "sentence": _sentence(found),
     }

@@ -56,12 +56,16 @@ def audit_lines(found: dict[str, Any], *, brief: bool = False) -> list[str]:
 def check_lines(found: dict[str, Any]) -> list[str]:
     """What all checks answered: problems first, then what is only worth knowing, then what was not asked."""
     lines = audit_lines({**found, "problems": [], "duplicates": [], "leaks": []})
-    if found["corrections"]:
-        changes = [f"{clean(row['path'])}: {clean(row['from'])} → {clean(row['to'])}" for row in found["corrections"]]
-        lines += _listed("corrected by the table of corrections", changes)
+    lines += correction_lines(found["corrections"])
     for check in sorted(found["checks"], key=_urgency):
         lines += ["", *_check_lines(check)]
     return lines
+
+
+def correction_lines(corrections: Sequence[dict[str, str]]) -> list[str]:
+    """Which labels a table set right, and which images it left out."""
+    changes = [f"{clean(row['path'])}: {clean(row['from'])} → {clean(row['to'])}" for row in corrections]
+    return _listed("corrected by the table of corrections", changes)
 
 
 def _urgency(check: dict[str, Any]) -> int:
@@ -144,6 +148,7 @@ def evaluation_lines(numbers: dict[str, Any]) -> list[str]:
     lines += [f"note: {clean(remark)}" for remark in numbers["remarks"]]
     return [
         *lines,
+        *correction_lines(numbers["corrections"]),
         *_listed("mistakes, the most confident first", wrong),
         *_problem_lines(numbers["problems"], SHOWN),
     ]
