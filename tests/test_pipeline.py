@@ -23,6 +23,7 @@ from fieldmark.images.read import read
 from fieldmark.images.scan import scan
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
+from fieldmark.report.text import evaluation_lines
 from fieldmark.runs import FILES
 from fieldmark.training.history import Epoch
 
@@ -198,6 +199,21 @@ def test_evaluate_refuses_what_would_mislead(sequences: Path, trained: Path, tmp
         fieldmark.evaluate(trained, tmp_path / "s")
     with pytest.raises(DatasetError, match="no folder here is named after a class"):
         fieldmark.evaluate(trained, sequences)
+
+
+def test_evaluate_and_compare_find_groups_by_the_rule_of_the_training(sequences: Path, tmp_path: Path) -> None:
+    run = fieldmark.train(sequences, out=tmp_path / "run", **SMALL)
+    assert run.audit["groups"]["rule"] == "sequence"
+    some = tmp_path / "some" / "cat"
+    some.mkdir(parents=True)
+    for frame in range(4):
+        shutil.copy(sequences / "cat" / f"scene00-{frame}.png", some)
+    found = fieldmark.evaluate(run.folder, some.parent)
+    assert (found["n"], found["groups"], found["group_rule"]["rule"]) == (4, 1, "sequence")
+    assert f"groups: {found['group_rule']['meaning']}" in evaluation_lines(found)
+    shutil.copy(run.model, tmp_path / "alone.onnx")
+    assert fieldmark.compare(run.folder, tmp_path / "alone.onnx", some.parent)["groups"] == 1
+    assert fieldmark.evaluate(tmp_path / "alone.onnx", some.parent)["groups"] == 4
 
 
 def test_a_class_with_one_group_cannot_be_split(sequences: Path, tmp_path: Path) -> None:

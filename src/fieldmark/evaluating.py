@@ -15,8 +15,10 @@ from fieldmark.evaluation.mistakes import mistakes
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.images.audit import audit_images
 from fieldmark.images.dataset import Dataset
+from fieldmark.images.groups import GROUP_RULES
 from fieldmark.images.read import read
 from fieldmark.images.scan import scan, split_folders
+from fieldmark.runs import Run
 from fieldmark.training.learn import file_answers
 from fieldmark.training.progress import Progress
 
@@ -40,7 +42,7 @@ def evaluate(
     )
     with progress.stage("read") as step:
         images = read(dataset, classifier.preprocessing, on_progress=step)
-    found = audit_images(images)
+    found = audit_images(images, known_rule=recorded_rule(classifier))
     with progress.stage("evaluate") as step:
         predictions = predictions_of(found.dataset, *file_answers(classifier, images, step))
     numbers = metrics_of(predictions)
@@ -48,6 +50,7 @@ def evaluate(
     remarks = list(found.remarks)
     return {
         **numbers,
+        "group_rule": {"rule": found.groups.rule, "meaning": found.groups.meaning},
         "mistakes": mistakes(predictions),
         "problems": problems,
         "corrections": [correction.to_json() for correction in found.dataset.corrections],
@@ -72,6 +75,22 @@ def scan_labelled(root: Path, classes: tuple[str, ...], *, corrections: Path | N
             hint="name each folder exactly as its class was named in training",
         )
     return dataset
+
+
+def recorded_rule(classifier: Classifier) -> str | None:
+    """The rule by which a classifier's training found groups; None where it found none, or nothing tells it.
+
+    A rule that the user gave stands in the file itself, one that was found in the run that the file lies in.
+    """
+    given = classifier.metadata.get("recipe", {}).get("group_by")
+    if given is not None:
+        return str(given)
+    run = Run(classifier.path.parent)
+    if not (run.folder / "audit.json").is_file():
+        return None
+    rule = run.audit.get("groups", {}).get("rule")
+    # That the names of those images told nothing does not mean that others' do not.
+    return rule if rule in GROUP_RULES else None
 
 
 def predictions_of(

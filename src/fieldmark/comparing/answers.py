@@ -11,7 +11,7 @@ import numpy as np
 
 from fieldmark.classifier import Classifier
 from fieldmark.errors import DatasetError, ModelFileError
-from fieldmark.evaluating import scan_labelled
+from fieldmark.evaluating import recorded_rule, scan_labelled
 from fieldmark.evaluation.predictions import Predictions, read_csv
 from fieldmark.images.audit import audit_images
 from fieldmark.images.names import counted
@@ -149,7 +149,10 @@ def fresh_answers(
         with progress.stage(f"read for {name}") as step:
             images = read(dataset, side.classifier.preprocessing, on_progress=step)
         if not groups:
-            audited = audit_images(images).dataset
+            rules = dict.fromkeys(recorded_rule(each.classifier) for each in (first, second))
+            # Of two trainings' rules the one that leaves fewer groups: it promises less.
+            audits = [audit_images(images, known_rule=rule) for rule in rules]
+            audited = min(audits, key=lambda audit: audit.groups.count).dataset
             groups = dict(zip(audited.paths, audited.groups, strict=True))
         own = images.dataset
         with progress.stage(f"answers of {name}") as step:

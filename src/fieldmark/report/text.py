@@ -145,6 +145,7 @@ def evaluation_lines(numbers: dict[str, Any]) -> list[str]:
         f"{clean(row['path'])}: {clean(row['label'])} taken for {clean(row['predicted'])} ({row['probability']:.3f})"
         for row in numbers["mistakes"]
     ]
+    lines += [f"groups: {clean(numbers['group_rule']['meaning'])}"]
     lines += [f"note: {clean(remark)}" for remark in numbers["remarks"]]
     return [
         *lines,
