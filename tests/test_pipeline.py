@@ -15,7 +15,8 @@ from PIL import Image
 
 import fieldmark
 from fieldmark import pipeline
-from fieldmark.errors import DatasetError
+from fieldmark.errors import DatasetError, RecipeError
+from fieldmark.evaluating import require_costs
 from fieldmark.evaluation.predictions import read_csv
 from fieldmark.images import formats
 from fieldmark.images.audit import audit_images
@@ -199,6 +200,12 @@ def test_evaluate_refuses_what_would_mislead(sequences: Path, trained: Path, tmp
         fieldmark.evaluate(trained, tmp_path / "s")
     with pytest.raises(DatasetError, match="no folder here is named after a class"):
         fieldmark.evaluate(trained, sequences)
+
+
+def test_costs_are_of_two_classes() -> None:
+    with pytest.raises(RecipeError, match="two classes; this classifier has 3: a, b, c") as caught:
+        require_costs((1, 2), ("a", "b", "c"))
+    assert caught.value.hint
 
 
 def test_evaluate_and_compare_find_groups_by_the_rule_of_the_training(sequences: Path, tmp_path: Path) -> None:

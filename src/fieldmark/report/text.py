@@ -146,6 +146,7 @@ def evaluation_lines(numbers: dict[str, Any]) -> list[str]:
         for row in numbers["mistakes"]
     ]
     lines += [f"groups: {clean(numbers['group_rule']['meaning'])}"]
+    lines += [f"threshold: {clean(numbers['threshold']['sentence'])}"] if "threshold" in numbers else []
     lines += [f"note: {clean(remark)}" for remark in numbers["remarks"]]
     return [
         *lines,
