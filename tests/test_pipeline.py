@@ -219,7 +219,10 @@ def test_evaluate_and_compare_find_groups_by_the_rule_of_the_training(sequences:
     assert (found["n"], found["groups"], found["group_rule"]["rule"]) == (4, 1, "sequence")
     assert f"groups: {found['group_rule']['meaning']}" in evaluation_lines(found)
     shutil.copy(run.model, tmp_path / "alone.onnx")
-    assert fieldmark.compare(run.folder, tmp_path / "alone.onnx", some.parent)["groups"] == 1
+    assert "of 4 images in 1 group; 95 %" in evaluation_lines(found)[0]
+    compared = fieldmark.compare(run.folder, tmp_path / "alone.onnx", some.parent)
+    assert compared["groups"] == 1
+    assert "on 4 images in 1 group:" in compared["sentence"]
     assert fieldmark.evaluate(tmp_path / "alone.onnx", some.parent)["groups"] == 4
 
 

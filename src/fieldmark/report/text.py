@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from fieldmark.images.names import counted
 from fieldmark.images.problems import CLUTTER, PROBLEMS
 from fieldmark.runs import Run
 from fieldmark.storage import guard
@@ -110,8 +111,8 @@ def accuracy_line(split: str, numbers: dict[str, Any]) -> str:
     low, high = numbers["accuracy_interval"]
     right = round(numbers["accuracy"] * numbers["n"])
     return (
-        f"{split:<10} accuracy {100 * numbers['accuracy']:.1f} %  ({right} of {numbers['n']} images"
-        f" in {numbers['groups']} groups; 95 % interval {100 * low:.1f}–{100 * high:.1f} %)"
+        f"{split:<10} accuracy {100 * numbers['accuracy']:.1f} %  ({right} of {counted(numbers['n'], 'image')}"
+        f" in {counted(numbers['groups'], 'group')}; 95 % interval {100 * low:.1f}–{100 * high:.1f} %)"
     )
 
 
