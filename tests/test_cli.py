@@ -192,6 +192,20 @@ class TestAuditAndEvaluate:
         assert len(found["mistakes"]) == round(found["n"] * (1 - found["accuracy"]))
         assert found["mistakes"][0].keys() == {"path", "label", "predicted", "probability"}
 
+    def test_evaluate_by_stated_costs(self, fieldmark: Command, faces: Path, trained: Path) -> None:
+        where = (trained, faces / "validation")
+        text = fieldmark("evaluate", *where, "--costs", "1,10").out
+        found = json.loads(fieldmark("evaluate", *where, "--costs", "1,10", "--json").out)
+        chosen = found["threshold"]
+        assert f"threshold: {chosen['sentence']}" in text
+        assert "chosen on these very" in chosen["sentence"]
+        assert "An image of happy taken for sad costing 1, one of sad taken for happy 10" in chosen["sentence"]
+        assert (chosen["positive_class"], chosen["costs"], chosen["n"]) == ("sad", [1, 10], found["n"])
+        taken_for_sad, taken_for_happy = found["confusion"][0][1], found["confusion"][1][0]
+        assert chosen["cost_at_half"] == pytest.approx((taken_for_sad + 10 * taken_for_happy) / found["n"])
+        assert chosen["cost"] <= chosen["cost_at_half"]
+        assert "threshold" not in json.loads(fieldmark("evaluate", *where, "--json").out)
+
     def test_classes_are_matched_by_name(self, fieldmark: Command, faces: Path, trained: Path, tmp_path: Path) -> None:
         shutil.copytree(faces / "validation" / "sad", tmp_path / "only" / "sad")
         found = json.loads(fieldmark("evaluate", trained, tmp_path / "only", "--json").out)
@@ -284,6 +298,12 @@ class TestMistakes:
         (tmp_path / "one" / "happy").mkdir()
         shutil.copy(next((faces / "train" / "happy").glob("*.png")), tmp_path / "one" / "happy")
         assert "fewer than two usable images in happy" in mistake("train", "one")
+
+    def test_costs(self, mistake: Callable[..., str], faces: Path, trained: Path) -> None:
+        for wrong in ("1", "1,2,3", "cheap,dear", ""):
+            assert "expected two numbers" in mistake("evaluate", trained, faces / "validation", "--costs", wrong)
+        for wrong in ("-1,1", "0,0", "nan,1", "inf,1"):
+            assert "none below 0" in mistake("evaluate", trained, faces / "validation", "--costs", wrong)
 
     def test_models(self, mistake: Callable[..., str], trained: Path, faces: Path, tmp_path: Path) -> None:
         image = next((faces / "train" / "sad").iterdir())

@@ -15,7 +15,8 @@ from PIL import Image
 
 import fieldmark
 from fieldmark import pipeline
-from fieldmark.errors import DatasetError
+from fieldmark.errors import DatasetError, RecipeError
+from fieldmark.evaluating import require_costs
 from fieldmark.evaluation.predictions import read_csv
 from fieldmark.images import formats
 from fieldmark.images.audit import audit_images
@@ -23,6 +24,7 @@ from fieldmark.images.read import read
 from fieldmark.images.scan import scan
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
+from fieldmark.report.text import evaluation_lines
 from fieldmark.runs import FILES
 from fieldmark.training.history import Epoch
 
@@ -198,6 +200,30 @@ def test_evaluate_refuses_what_would_mislead(sequences: Path, trained: Path, tmp
         fieldmark.evaluate(trained, tmp_path / "s")
     with pytest.raises(DatasetError, match="no folder here is named after a class"):
         fieldmark.evaluate(trained, sequences)
+
+
+def test_costs_are_of_two_classes() -> None:
+    with pytest.raises(RecipeError, match="two classes; this classifier has 3: a, b, c") as caught:
+        require_costs((1, 2), ("a", "b", "c"))
+    assert caught.value.hint
+
+
+def test_evaluate_and_compare_find_groups_by_the_rule_of_the_training(sequences: Path, tmp_path: Path) -> None:
+    run = fieldmark.train(sequences, out=tmp_path / "run", **SMALL)
+    assert run.audit["groups"]["rule"] == "sequence"
+    some = tmp_path / "some" / "cat"
+    some.mkdir(parents=True)
+    for frame in range(4):
+        shutil.copy(sequences / "cat" / f"scene00-{frame}.png", some)
+    found = fieldmark.evaluate(run.folder, some.parent)
+    assert (found["n"], found["groups"], found["group_rule"]["rule"]) == (4, 1, "sequence")
+    assert f"groups: {found['group_rule']['meaning']}" in evaluation_lines(found)
+    shutil.copy(run.model, tmp_path / "alone.onnx")
+    assert "of 4 images in 1 group; 95 %" in evaluation_lines(found)[0]
+    compared = fieldmark.compare(run.folder, tmp_path / "alone.onnx", some.parent)
+    assert compared["groups"] == 1
+    assert "on 4 images in 1 group:" in compared["sentence"]
+    assert fieldmark.evaluate(tmp_path / "alone.onnx", some.parent)["groups"] == 4
 
 
 def test_a_class_with_one_group_cannot_be_split(sequences: Path, tmp_path: Path) -> None:

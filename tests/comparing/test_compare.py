@@ -12,7 +12,10 @@ from PIL import Image
 
 import fieldmark
 from fieldmark.errors import DatasetError
+from fieldmark.evaluating import evaluate
 from fieldmark.evaluation.predictions import Predictions, read_csv, write_csv
+from fieldmark.report.lines import compare_lines
+from fieldmark.report.text import evaluation_lines
 
 
 @pytest.fixture
@@ -56,6 +59,20 @@ def test_a_folder_of_labelled_images(trained: Path, other: Path, faces: Path) ->
     flattered = fieldmark.compare(trained, other / "model.onnx", faces / "train")
     assert any(remark.startswith("A was trained on") for remark in flattered["remarks"])
     assert not any(remark.startswith("B was trained on") for remark in flattered["remarks"])
+
+
+def test_the_table_beside_a_split_folder_is_honoured(trained: Path, faces: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(faces, tmp_path / "faces")
+    first = sorted((root / "validation" / "happy").iterdir())[0].name
+    (root / "corrections.csv").write_text(f"path,label\nvalidation/happy/{first},sad\n")
+    changed = [{"path": f"happy/{first}", "from": "happy", "to": "sad"}]
+    compared = fieldmark.compare(trained, trained, root / "validation")
+    assert compared["corrections"] == changed
+    evaluated = evaluate(trained, root / "validation")
+    assert evaluated["corrections"] == changed
+    assert evaluated["per_class"]["sad"]["n"] == len(list((root / "validation" / "sad").iterdir())) + 1
+    for lines in (compare_lines(compared), evaluation_lines(evaluated)):
+        assert f"    happy/{first}: happy → sad" in lines
 
 
 def test_only_what_both_share_is_compared(trained: Path, other: Path) -> None:

@@ -52,6 +52,14 @@ def test_groups_widen_the_interval_of_the_area():
     assert alone[1] - alone[0] < 0.6 * (one[1] - one[0])
 
 
+def test_one_group_of_a_class_tells_no_interval_of_the_area():
+    scores, labels = case(40, 1)
+    for groups in (labels, np.where(labels == 1, 100, np.arange(40))):
+        found = roc(scores, labels, [str(group) for group in groups])
+        assert 0 < found["auc"] < 1
+        assert found["auc_interval"] is None
+
+
 def test_one_class_alone_has_no_curve():
     assert roc(np.ones(3), np.zeros(3, int), list("abc")) is None
     assert precision_recall(np.ones(3), np.zeros(3, int)) is None

@@ -17,6 +17,7 @@ from fieldmark.evaluation.intervals import (
     student,
     wilson,
 )
+from fieldmark.evaluation.metrics import split_metrics
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,16 @@ def test_the_mean_of_values_is_students_over_groups():
     doubled = mean_interval(np.repeat(values, 5), [str(row // 5) for row in range(150)])
     assert doubled == pytest.approx([low, high], rel=1e-9)  # copies tell nothing new
     assert mean_interval(values, ["a"] * 30) is None
+
+
+def test_the_interval_of_a_mean_stays_within_what_values_can_be() -> None:
+    values, groups = np.array([0.1, 0.1, 1.9, 1.9]), list("aabb")
+    assert mean_interval(values, groups, least=0.0, most=2.0) == [0.0, 2.0]
+    found = split_metrics(
+        np.array([[0.9, 0.1], [0.001, 0.999]] * 2, np.float32), np.array([0, 0] * 2), list("abab"), "xy"
+    )
+    assert found["brier_interval"] == [0.0, 2.0]
+    assert found["log_loss_interval"] == [0.0, pytest.approx(-np.log(np.finfo(np.float32).eps))]
 
 
 def test_with_every_answer_right_a_group_counts_as_one_image() -> None:

@@ -54,6 +54,47 @@ def test_in_a_split_layout(tmp_path: Path) -> None:
     assert dataset.problems == ()
 
 
+@pytest.fixture
+def split_pets(tmp_path: Path) -> Path:
+    root = put(tmp_path / "pets", *(f"{split}/{name}/1.jpg" for split in ("train", "validation") for name in "ab"))
+    (root / "corrections.csv").write_text("path,label\n./validation/a/1.jpg,b\ntrain/b/1.jpg,a\ntest/b/1.jpg,a\n")
+    return root
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_split_folder_s_rows_of_the_table_beside_it(split_pets: Path, chosen: bool) -> None:
+    table = split_pets / "corrections.csv" if chosen else None
+    dataset = scan(split_pets / "validation", corrections=table)
+    assert labels(dataset) == {"a/1.jpg": "b", "b/1.jpg": "b"}
+    assert [row.to_json() for row in dataset.corrections] == [{"path": "a/1.jpg", "from": "a", "to": "b"}]
+    both = scan(split_pets / "train", validation=split_pets / "validation", corrections=table)
+    assert [(Path(row.path).as_posix()[-7:], row.label) for row in both.corrections] == [
+        ("b/1.jpg", "a"),
+        ("a/1.jpg", "b"),
+    ]
+
+
+def test_the_folder_s_own_row_is_nearer_than_the_one_beside(split_pets: Path) -> None:
+    (split_pets / "validation" / "corrections.csv").write_text("path,label\na/1.jpg,remove\n")
+    dataset = scan(split_pets / "validation")
+    assert [row.to_json() for row in dataset.corrections] == [{"path": "a/1.jpg", "from": "a", "to": "remove"}]
+
+
+def test_validation_inside_of_the_root_is_corrected_once(split_pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (split_pets / "corrections.csv").write_text("path,label\nvalidation/a/1.jpg,remove\n")
+    monkeypatch.chdir(split_pets.parent)
+    for root in (split_pets, Path("pets")):
+        dataset = scan(root, validation=root / "validation")
+        assert [row.path for row in dataset.corrections] == ["validation/a/1.jpg"]
+
+
+def test_a_row_of_no_split_and_a_row_of_no_image_are_refused(split_pets: Path) -> None:
+    for row in ("a/1.jpg,b", "validation/a/7.jpg,b"):
+        (split_pets / "corrections.csv").write_text(f"path,label\n{row}\n")
+        with pytest.raises(DatasetError, match=r"no image has the path .*a/"):
+            scan(split_pets / "validation")
+
+
 def test_a_table_elsewhere_replaces_it_and_each_folder_has_its_own(pets: Path, tmp_path: Path) -> None:
     (pets / "corrections.csv").write_text("path,label\ncat/1.jpg,remove\n")
     other = tmp_path / "other.csv"

@@ -72,6 +72,26 @@ def test_no_rule_is_believed_when_the_images_differ(rule: str) -> None:
     assert GROUP_RULES[rule][1] in groups.meaning  # what was not believed is told
 
 
+@pytest.mark.parametrize("rule", GROUP_RULES)
+def test_a_known_rule_holds_for_too_few_images_to_find_it(rule: str) -> None:
+    paths, numbers = dataset(NAMINGS[rule], sequences=1)
+    images = scenes(numbers)
+    assert find(paths, images).count > 1
+    groups = find(paths, images, known_rule=rule)
+    assert (groups.rule, groups.count) == (rule, 1)
+    assert "the rule of the training" in groups.meaning
+
+
+def test_a_known_rule_yields_where_the_images_contradict_it_or_no_name_follows_it() -> None:
+    paths, numbers = dataset(NAMINGS["sequence"])
+    mixed = np.random.default_rng(0).permutation(numbers)
+    assert find(paths, scenes(mixed.tolist()), known_rule="sequence").rule == "none"
+    assert find(paths, scenes(numbers), known_rule="frame").rule == "sequence"
+    assert find(paths, scenes(numbers), known_rule="nothing_is_called_(so)").rule == "sequence"
+    assert find(paths, scenes(numbers), known_rule="none").rule == "none"
+    assert find(paths, scenes(numbers), known_rule="(cat|dog)/").count == 2
+
+
 @pytest.mark.parametrize("stem", ["IMG_0001", "cat.17", "DSC01234", "photo-1", "0001", "IMG-20240517-WA0001"])
 def test_plain_numbering_names_no_sequence(stem: str) -> None:
     for rule in ("sequence", "frame", "individual"):

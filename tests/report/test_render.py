@@ -299,6 +299,18 @@ def test_a_run_of_an_older_version_renders(run):
     assert "What to photograph next" not in text
 
 
+def test_names_in_what_to_watch_are_set_apart_from_the_words_around_them(tmp_path):
+    page = render_report(make_run(tmp_path, classes=("שלום", "<b>\u202e"))).read_text(encoding="utf-8")
+    assert "“<bdi>שלום</bdi>” 4, “<bdi>&lt;b&gt;\\u202e</bdi>” 4" in page
+
+
+def test_an_area_without_an_interval_says_that_none_can_be_given(run):
+    metrics = read(run / "metrics.json")
+    metrics["validation"]["roc"] |= {"auc": 0.97, "auc_interval": None}
+    write(run / "metrics.json", metrics)
+    assert "Area under the ROC curve 0.970 (no interval can be given: too few groups)" in rendered(run).text
+
+
 @pytest.mark.parametrize("splits", [{"train": 1, "validation": 1}, {"train": 1}, {"train": 3, "test": 1}])
 def test_runs_of_a_few_images_render(tmp_path, splits):
     page = rendered(make_run(tmp_path, splits=splits | {"validation": splits.get("validation", 0)}, wrong=0))

@@ -10,7 +10,7 @@ import typer
 
 from fieldmark.cli.options import Corrections, Images, Json, Quiet, RunOrModel, Strict
 from fieldmark.cli.output import PROBLEM, remark, show, write
-from fieldmark.errors import missing_extra
+from fieldmark.errors import RecipeError, missing_extra
 
 
 def predict(
@@ -48,6 +48,14 @@ def evaluate(
     classifier: RunOrModel,
     directory: Annotated[Path, typer.Argument(help="A directory with one sub-directory per class.")],
     corrections: Corrections = None,
+    costs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Of two classes: what an image of the first taken for the second costs, and the reverse, as in 1,10;"
+            " says from which probability on the second should be answered.",
+        ),
+    ] = None,
     strict: Strict = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -57,9 +65,24 @@ def evaluate(
     from fieldmark.report import text
     from fieldmark.training.progress import Progress
 
-    numbers = evaluating.evaluate(classifier, directory, corrections=corrections, progress=Progress(quiet=quiet))
+    numbers = evaluating.evaluate(
+        classifier, directory, corrections=corrections, costs=_costs(costs), progress=Progress(quiet=quiet)
+    )
     show(as_json, numbers, text.evaluation_lines(numbers))
     return PROBLEM if strict and text.unusable(numbers["problems"]) else 0
+
+
+def _costs(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        first, second = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise RecipeError(
+            f"--costs {text}: expected two numbers with a comma between",
+            hint="an example: --costs 1,10, where an image of the second class taken for the first is ten times as bad",
+        ) from error
+    return first, second
 
 
 def explain(

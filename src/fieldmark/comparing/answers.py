@@ -11,7 +11,7 @@ import numpy as np
 
 from fieldmark.classifier import Classifier
 from fieldmark.errors import DatasetError, ModelFileError
-from fieldmark.evaluating import scan_labelled
+from fieldmark.evaluating import recorded_rule, scan_labelled
 from fieldmark.evaluation.predictions import Predictions, read_csv
 from fieldmark.images.audit import audit_images
 from fieldmark.images.names import counted
@@ -140,8 +140,8 @@ def _kept(answers: Answers, rows: list[int]) -> Answers:
 
 def fresh_answers(
     first: Side, second: Side, shared: tuple[str, ...], root: Path, progress: Progress
-) -> tuple[tuple[Answers, Answers], list[str]]:
-    """What both answer for the images of a folder of class folders."""
+) -> tuple[tuple[Answers, Answers], list[str], list[dict[str, str]]]:
+    """What both answer for the images of a folder of class folders, remarks, and what a table corrected there."""
     dataset = scan_labelled(root, shared)
     groups: dict[str, str] = {}
     found: list[Answers] = []
@@ -149,7 +149,10 @@ def fresh_answers(
         with progress.stage(f"read for {name}") as step:
             images = read(dataset, side.classifier.preprocessing, on_progress=step)
         if not groups:
-            audited = audit_images(images).dataset
+            rules = dict.fromkeys(recorded_rule(each.classifier) for each in (first, second))
+            # Of two trainings' rules the one that leaves fewer groups: it promises less.
+            audits = [audit_images(images, known_rule=rule) for rule in rules]
+            audited = min(audits, key=lambda audit: audit.groups.count).dataset
             groups = dict(zip(audited.paths, audited.groups, strict=True))
         own = images.dataset
         with progress.stage(f"answers of {name}") as step:
@@ -171,7 +174,8 @@ def fresh_answers(
     both = [path for path in rows[0] if path in rows[1]]
     pair = [_kept(answers, [known[path] for path in both]) for answers, known in zip(found, rows, strict=True)]
     remarks = [_trained_on(name, side, pair[0]) for name, side in (("A", first), ("B", second))]
-    return (pair[0], pair[1]), [remark for remark in remarks if remark]
+    corrections = [correction.to_json() for correction in dataset.corrections]
+    return (pair[0], pair[1]), [remark for remark in remarks if remark], corrections
 
 
 def _trained_on(name: str, side: Side, answers: Answers) -> str:

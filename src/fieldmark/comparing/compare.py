@@ -17,6 +17,7 @@ from fieldmark.classifier import Classifier, load
 from fieldmark.comparing.answers import Side, fresh_answers, shared_classes, stored_answers
 from fieldmark.comparing.flips import flip_grid
 from fieldmark.evaluation.compare import compare_predictions
+from fieldmark.images.names import counted
 from fieldmark.runs import Run
 from fieldmark.runtime import BATCH
 from fieldmark.training.progress import Progress
@@ -45,11 +46,12 @@ def compare(
     progress = progress or Progress(quiet=True)
     sides = _side(first), _side(second)
     shared, remarks = shared_classes(*sides)
+    corrections: list[dict[str, str]] = []  # stored answers are of labels that each training corrected
     if directory is None:
         split, answers, more = stored_answers(*sides, shared)
     else:
         split = None
-        answers, more = fresh_answers(*sides, shared, Path(directory), progress)
+        answers, more, corrections = fresh_answers(*sides, shared, Path(directory), progress)
     found = compare_predictions(answers[0].predictions, answers[1].predictions)
     with progress.stage("measure the speed"):
         speeds = _speeds(sides[0].classifier, sides[1].classifier)
@@ -60,6 +62,7 @@ def compare(
         "split": split,
         "directory": str(directory) if directory is not None else None,
         "classes": list(shared),
+        "corrections": corrections,
         "remarks": [*remarks, *more, *found["remarks"]],
         "sentence": _sentence(found),
     }
@@ -107,7 +110,8 @@ def _sentence(found: dict[str, Any]) -> str:
     low, high = (100 * bound for bound in found["difference_interval"])
     points = 100 * found["difference"]
     facts = f"{abs(points):.1f} points (95 % interval of B − A: {low:+.1f} to {high:+.1f})".replace("-", "−")
-    where = f"on {found['n']} images" + (f" in {found['groups']} groups" if found["groups"] < found["n"] else "")
+    where = "on " + counted(found["n"], "image")
+    where += f" in {counted(found['groups'], 'group')}" if found["groups"] < found["n"] else ""
     if low > 0:
         return f"B is better than A by {facts} {where}."
     if high < 0:

@@ -6,6 +6,7 @@ Of the images that are answered with 80 %, 80 % should be right. Everything here
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ CALIBRATION_BINS = 15
 # Probabilities count as at least the step of a 32-bit float: one certain and wrong answer is bad, not
 # infinitely so.
 LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
+GREATEST_LOSS = -math.log(LEAST_PROBABILITY)
 # With the imagined wrong group (see fit_temperature) no fit comes near these; they keep a broken one finite.
 TEMPERATURES = (0.05, 20.0)
 

@@ -24,7 +24,8 @@ def roc(scores: Scores, labels: Labels, groups: Sequence[str]) -> dict[str, Any]
     A point is [false positive rate, true positive rate, threshold], at most 200; from the threshold on, the
     positive class is answered. `auc_interval` holds 95 %, with groups as what varies (DeLong 1988,
     doi:10.2307/2531595; over clusters Obuchowski 1997, doi:10.2307/2533958), on the logit scale; None where nothing
-    varies, as when the AUC is 1. None where a class has no images.
+    varies, as when the AUC is 1, or a class has images of one group only, which cannot tell how much groups of it
+    vary. None where a class has no images.
 
     >>> roc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]), list("abcd"))["auc"]
     0.75
@@ -126,7 +127,8 @@ def _area(scores: Floats, labels: Labels, groups: Sequence[str]) -> tuple[float,
     parts = np.where(labels == 1, (above - area) / len(positive), (below - area) / len(negative))
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     sums = np.bincount(numbers.ravel(), weights=parts)
-    if len(sums) < 2 or not 0 < area < 1 or not sums.any():
+    fewest = min(len(np.unique(numbers.ravel()[labels == label])) for label in (0, 1))
+    if fewest < 2 or not 0 < area < 1 or np.allclose(sums, 0, atol=1e-12):
         return area, None
     deviation = math.sqrt(len(sums) / (len(sums) - 1) * float((sums**2).sum()))
     middle, half = math.log(area / (1 - area)), _Z * deviation / (area * (1 - area))

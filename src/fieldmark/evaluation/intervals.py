@@ -169,10 +169,12 @@ def paired_interval(one: Correct, other: Correct, groups: Sequence[str]) -> Inte
     return difference_interval(first, second, correlation=correlation)
 
 
-def mean_interval(values: Floats, groups: Sequence[str], *, least: float = -math.inf) -> list[float] | None:
+def mean_interval(
+    values: Floats, groups: Sequence[str], *, least: float = -math.inf, most: float = math.inf
+) -> list[float] | None:
     """Return the 95 % interval of the mean of values (n,) such as losses, over groups; None for under 2 groups.
 
-    `least` is what no value can be below.
+    `least` is what no value can be below, `most` what none can be above.
 
     Student's t with groups - 1 degrees of freedom on the groups' sums (the linearised ratio estimator); for a mean of
     values that are nearly all the same and seldom large it is too narrow, as nothing is known of what was not seen.
@@ -184,7 +186,7 @@ def mean_interval(values: Floats, groups: Sequence[str], *, least: float = -math
     mean = float(values.mean())
     sums = np.bincount(numbers, weights=values - mean)
     half = student(count - 1) * math.sqrt(count / (count - 1) * float((sums**2).sum())) / len(values)
-    return [max(least, mean - half), mean + half]
+    return [max(least, mean - half), min(most, mean + half)]
 
 
 def student(freedom: int) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark.evaluation.calibration import brier_scores, calibration_error, log_losses, reliability
+from fieldmark.evaluation.calibration import GREATEST_LOSS, brier_scores, calibration_error, log_losses, reliability
 from fieldmark.evaluation.curves import precision_recall, roc
 from fieldmark.evaluation.intervals import (
     Share,
@@ -71,9 +71,9 @@ def split_metrics(
         "balanced_accuracy": balanced.value if balanced else None,
         "balanced_accuracy_interval": [balanced.low, balanced.high] if balanced else None,
         "log_loss": float(losses.mean()) if len(losses) else None,
-        "log_loss_interval": mean_interval(losses, groups, least=0.0),
+        "log_loss_interval": mean_interval(losses, groups, least=0.0, most=GREATEST_LOSS),
         "brier": float(brier.mean()) if len(brier) else None,
-        "brier_interval": mean_interval(brier, groups, least=0.0),
+        "brier_interval": mean_interval(brier, groups, least=0.0, most=2.0),
         "ece": calibration_error(probabilities, labels),
         "reliability": reliability(probabilities, labels, groups),
         "per_class": dict(zip(classes, per_class, strict=True)),

@@ -29,13 +29,17 @@ class Evidence:
     variance: float  # of `same`, by chance
 
     @property
-    def convincing(self) -> bool:
-        """Whether images of a group resemble each other clearly more than the rest, and not by luck."""
+    def clear(self) -> bool:
+        """Whether images of a group resemble each other clearly more than the rest, be it by luck."""
         above = self.same - self.expected
         # The share of the way from chance to certainty; it falls where there are many small groups.
         agreement = above / max(self.looked_at - self.expected, 1e-9)
-        clear = agreement >= MINIMUM_AGREEMENT or self.same >= MINIMUM_TIMES_CHANCE * self.expected
-        return clear and above > 0 and above >= MINIMUM_DEVIATIONS * self.variance**0.5
+        return above > 0 and (agreement >= MINIMUM_AGREEMENT or self.same >= MINIMUM_TIMES_CHANCE * self.expected)
+
+    @property
+    def convincing(self) -> bool:
+        """Whether images of a group resemble each other clearly more than the rest, and not by luck."""
+        return self.clear and self.same - self.expected >= MINIMUM_DEVIATIONS * self.variance**0.5
 
     def __str__(self) -> str:
         same, chance = (round(100 * count / max(self.looked_at, 1)) for count in (self.same, self.expected))

@@ -70,8 +70,11 @@ class Audit:
         }
 
 
-def audit_images(images: Images, *, group_by: str | None = None) -> Audit:
-    """Audit a dataset that has been read. Raises DatasetError for a `group_by` that is no regular expression."""
+def audit_images(images: Images, *, group_by: str | None = None, known_rule: str | None = None) -> Audit:
+    """Audit a dataset that has been read; `group_by` and `known_rule` as in `find_groups`.
+
+    Raises DatasetError for a `group_by` that is no regular expression.
+    """
     dataset = images.dataset
     thumbnails = images.thumbnails()
     # By folder, as given: a corrected image stays with its sequence.
@@ -79,7 +82,7 @@ def audit_images(images: Images, *, group_by: str | None = None) -> Audit:
     labels = [
         given.get(path, dataset.classes[label]) for path, label in zip(dataset.paths, dataset.labels, strict=True)
     ]
-    groups = find_groups(dataset.paths, dataset.hashes, labels, thumbnails, group_by=group_by)
+    groups = find_groups(dataset.paths, dataset.hashes, labels, thumbnails, group_by=group_by, known_rule=known_rule)
     dataset = dataset.replace(groups=groups.names)
     copies = exact_duplicates(_contents(images, thumbnails))
     return Audit(

@@ -123,6 +123,30 @@ def below(folder: Path, labels: dict[str, str]) -> dict[str, str]:
     return {_below(folder, path): label for path, label in labels.items()}
 
 
+def below_split(table: Path, labels: dict[str, str], folder: Path, splits: Sequence[str]) -> dict[str, str]:
+    """The labels of a whole dataset's table for one of its split folders, by paths below that folder.
+
+    Rows of the other splits, which are called `splits` in small letters, are left out: of these images none is looked
+    at. Raises DatasetError for a row below no split, which no command could honour.
+
+    >>> rows = {"val/cat/1.jpg": "dog", "train/cat/2.jpg": "dog"}
+    >>> below_split(Path("/pets/corrections.csv"), rows, Path("/pets/val"), ("train", "val"))
+    {'cat/1.jpg': 'dog'}
+    """
+    folder = folder.absolute()
+    rows = {}
+    for path, label in below(folder.parent, labels).items():
+        name, _, rest = path.partition("/")
+        if name == folder.name:
+            rows[rest] = label
+        elif name.lower() not in splits and not Path(path).is_absolute():
+            raise DatasetError(
+                f"{table}: no image has the path {path}",
+                hint=f"this table lies beside {folder.name}/, so its paths begin with a split, as in {folder.name}/...",
+            )
+    return rows
+
+
 def apply(
     table: Path, labels: dict[str, str], images: Sequence[tuple[str, str, str]], classes: Iterable[str]
 ) -> tuple[list[tuple[str, str, str]], list[Correction]]:

@@ -70,6 +70,7 @@ def find_groups(
     thumbnails: npt.NDArray[np.uint8],
     *,
     group_by: str | None = None,
+    known_rule: str | None = None,
     copies: Copies | None = None,
 ) -> Groups:
     """Find the images that must stay on one side of a split.
@@ -77,8 +78,10 @@ def find_groups(
     All four describe the same n images: `paths` relative to the root with `/`, content `hashes`, `labels` the
     names of their classes, `thumbnails` uint8 (n, 16, 16, 3). `group_by` is None to search the file names by
     GROUP_RULES, "none" to leave them out, or a regular expression that is searched in each path: its group
-    called "group", else its first group, else all that it matched, names the group. `copies` are the near
-    copies where they are known already. Identical files and near copies are always joined.
+    called "group", else its first group, else all that it matched, names the group. `known_rule` is the rule that
+    was found in, or given for, more images of the same kind, such as a run's: where it names any group here it
+    holds, unless the images contradict it, however few they are. `copies` are the near copies where they are known
+    already. Identical files and near copies are always joined.
 
     Names survive new files and another order. An image alone is named by its content, so that renaming it
     changes nothing; joined groups by the smallest name, one from file names before one from content.
@@ -91,8 +94,10 @@ def find_groups(
     (('tom', 'tom', 'rex'), 1)
     """
     names: Names = [None] * len(paths)
+    if group_by is None and known_rule is not None and known_rule not in GROUP_RULES:
+        group_by = known_rule if known_rule == "none" or _names_any(paths, known_rule) else None
     if group_by is None:
-        rule, meaning, names = _search(paths, hashes, labels, thumbnails)
+        rule, meaning, names = _search(paths, hashes, labels, thumbnails, known_rule)
     elif group_by == "none":
         rule, meaning = "none", "File names are not looked at."
     else:
@@ -106,6 +111,11 @@ def find_groups(
         sequences=len(_sequences(names)),
         by_name=tuple(names),
     )
+
+
+def _names_any(paths: Sequence[str], expression: str) -> bool:
+    pattern = re.compile(expression)  # of a run, which was trained with it
+    return any(pattern.search(path) for path in paths)
 
 
 def _by_expression(paths: Sequence[str], expression: str) -> tuple[str, Names]:
@@ -134,7 +144,11 @@ Resemblance = Callable[[Names, Integers, Integers | None], Evidence]
 
 
 def _search(
-    paths: Sequence[str], hashes: Sequence[str], labels: Sequence[str], thumbnails: npt.NDArray[np.uint8]
+    paths: Sequence[str],
+    hashes: Sequence[str],
+    labels: Sequence[str],
+    thumbnails: npt.NDArray[np.uint8],
+    known_rule: str | None,
 ) -> tuple[str, str, Names]:
     # Of the rules that the images agree with, the one that leaves the fewest groups. Fewer is the safer side:
     # too coarse costs some precision of the estimate, too fine makes it worthless.
@@ -149,19 +163,22 @@ def _search(
         names = _by_rule(places, expression)
         in_class = [name and f"{label}/{name}" for name, label in zip(names, labels, strict=True)]
         of_singles = [in_class[row] for row in single]
-        if len(_sequences(of_singles)) < MINIMUM_SEQUENCES:
+        few = len(_sequences(of_singles)) < MINIMUM_SEQUENCES
+        if few and (rule != known_rule or not _sequences(in_class)):
             continue
         evidence = resemblance_of_singles(of_singles, _codes([labels[row] for row in single]), None)
-        if evidence.convincing:
+        known = rule == known_rule and (few or not evidence.looked_at or evidence.clear)
+        if evidence.convincing or known:
             count = len(set(in_class) - {None}) + in_class.count(None)
-            believed.append((count, rule, meaning, evidence, names))
+            why = "the rule of the training" if known else str(evidence)
+            believed.append((count, rule, meaning, why, names))
         elif evidence.looked_at:
             doubted = doubted or f" Not believed: {meaning} ({evidence})."
     if not believed:
         return "none", f"File names tell no groups.{doubted}", [None] * len(paths)
-    _, rule, meaning, evidence, names = min(believed, key=lambda found: found[0])
+    _, rule, meaning, why, names = min(believed, key=lambda found: found[0])
     names = _placed(names, [folder for folder, _ in places], labels, resemblance)
-    return rule, f"Groups by file name, {meaning}: {_sizes(names)}; {evidence}.", names
+    return rule, f"Groups by file name, {meaning}: {_sizes(names)}; {why}.", names
 
 
 def _by_rule(places: Sequence[tuple[str, str]], expression: str) -> Names:

@@ -46,7 +46,9 @@ def scan(
     `classes` fixes the class names and their order (a classifier's own); otherwise the training images' folders
     do. Images of other classes become problem rows: classes are matched by name, never by position. Links to
     files and folders are followed, each folder once. `corrections` is a table that sets labels right, otherwise
-    `corrections.csv` in `root` (and in `validation`) where it exists; see `fieldmark.images.corrections`.
+    `corrections.csv` in `root` (and in `validation`) where it exists; where one of these is a split of a dataset,
+    such as `photos/validation`, that of the dataset, `photos/corrections.csv`, is honoured for it as well. See
+    `fieldmark.images.corrections`.
 
     Raises DatasetError where `root` is missing, is a file, or holds no image below a class folder, and for a
     table that names a path or a class that is not there.
@@ -96,16 +98,50 @@ def _correct(
 ) -> tuple[tables.Correction, ...]:
     """Set the labels of the images found right; what was corrected."""
     names = {name for _, name, _ in found.images} | set(classes or ())
-    # A path is below the folder that its table corrects: one chosen belongs to the root, as the root's own does.
-    below = [(tables.find_table(root, chosen), root)]
-    below += [(tables.find_table(validation, None), validation)] if validation is not None else []
+    own, beside = tables.find_table(root, chosen), _table_beside(root, chosen)
+    rows = _rows_of(own, root, beside)
+    if validation is not None:
+        other = _table_beside(validation, chosen)
+        # A validation folder inside of the root stands in the root's own table, which is applied already.
+        done = _same(own, other) and not _same(own, beside)
+        rows += _rows_of(tables.find_table(validation, None), validation, None if done else other)
     corrected: list[tables.Correction] = []
-    for table, folder in below:
-        if table is not None:
-            labels = {path_below(root, folder / path): label for path, label in tables.read_table(table).items()}
-            found.images, changed = tables.apply(table, labels, found.images, names)
-            corrected += changed
+    for table, folder, below in rows:
+        labels = {path_below(root, folder / path): label for path, label in below.items()}
+        found.images, changed = tables.apply(table, labels, found.images, names)
+        corrected += changed
     return tuple(corrected)
+
+
+def _rows_of(own: Path | None, folder: Path, beside: Path | None) -> list[tuple[Path, Path, dict[str, str]]]:
+    """(table, folder, {path below the folder: label}) of a folder's own table, and of the one beside a split folder.
+
+    Where both have a row of one image, the folder's own is the nearer one and holds.
+    """
+    rows = []
+    labels: dict[str, str] = {}
+    if own is not None and not _same(own, beside):  # a table chosen may be the one beside
+        labels = tables.below(folder, tables.read_table(own))
+        rows.append((own, folder, labels))
+    if beside is not None:
+        others = tables.below_split(beside, tables.read_table(beside), folder, tuple(SPLIT_FOLDERS))
+        rows.append((beside, folder, {path: label for path, label in others.items() if path not in labels}))
+    return rows
+
+
+def _table_beside(folder: Path, chosen: Path | None) -> Path | None:
+    """The table of the whole dataset where the folder is one split of it: its paths begin with the split's name."""
+    folder = folder.absolute()
+    if folder.name.lower() not in SPLIT_FOLDERS:
+        return None
+    table = folder.parent / tables.FILE_NAME
+    if chosen is None:
+        return table if table.is_file() else None
+    return chosen if chosen.resolve().parent == folder.parent.resolve() else None
+
+
+def _same(one: Path | None, other: Path | None) -> bool:
+    return one is not None and other is not None and one.samefile(other)
 
 
 def _dataset(root: Path, found: Found, classes: tuple[str, ...] | None) -> Dataset:

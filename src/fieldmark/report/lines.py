@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fieldmark.report.text import SHOWN, clean
+from fieldmark.report.text import SHOWN, clean, correction_lines
 
 
 def explain_lines(found: dict[str, Any], out: Path) -> list[str]:
@@ -42,6 +42,7 @@ def compare_lines(found: dict[str, Any]) -> list[str]:
         f"{test['only_b_right']} with B only",
     ]
     lines += [f"note: {clean(remark)}" for remark in found["remarks"]]
+    lines += correction_lines(found["corrections"])
     for better, title in (("b", "right with B, wrong with A"), ("a", "right with A, wrong with B")):
         flips = [
             f"{clean(flip['path'])}: {clean(flip['label'])}; A says {clean(flip['a'])} ({flip['a_probability']:.3f}), "

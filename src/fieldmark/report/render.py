@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from fieldmark import storage
 from fieldmark.evaluation.metrics import percent
@@ -61,6 +61,11 @@ def _finalize(value: Any) -> Any:
     return visible(value) if type(value) is str else value
 
 
+def _quoted(text: str) -> Markup:
+    """A sentence whose “names” are set apart: the letters of one must not turn the words and numbers around it."""
+    return Markup(re.sub("“(.*?)”", r"“<bdi>\1</bdi>”", str(escape(visible(text)))))
+
+
 def _percent(share: float | None) -> str:
     return "–" if share is None else percent(share).replace(" ", "\N{NO-BREAK SPACE}")
 
@@ -82,6 +87,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "prose": prose,
         "sentence": sentence,
+        "quoted": _quoted,
         "percent": _percent,
         "number": _number,
         "duration": duration,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from fieldmark.images.names import counted
 from fieldmark.images.problems import CLUTTER, PROBLEMS
 from fieldmark.runs import Run
 from fieldmark.storage import guard
@@ -56,12 +57,16 @@ def audit_lines(found: dict[str, Any], *, brief: bool = False) -> list[str]:
 def check_lines(found: dict[str, Any]) -> list[str]:
     """What all checks answered: problems first, then what is only worth knowing, then what was not asked."""
     lines = audit_lines({**found, "problems": [], "duplicates": [], "leaks": []})
-    if found["corrections"]:
-        changes = [f"{clean(row['path'])}: {clean(row['from'])} → {clean(row['to'])}" for row in found["corrections"]]
-        lines += _listed("corrected by the table of corrections", changes)
+    lines += correction_lines(found["corrections"])
     for check in sorted(found["checks"], key=_urgency):
         lines += ["", *_check_lines(check)]
     return lines
+
+
+def correction_lines(corrections: Sequence[dict[str, str]]) -> list[str]:
+    """Which labels a table set right, and which images it left out."""
+    changes = [f"{clean(row['path'])}: {clean(row['from'])} → {clean(row['to'])}" for row in corrections]
+    return _listed("corrected by the table of corrections", changes)
 
 
 def _urgency(check: dict[str, Any]) -> int:
@@ -106,8 +111,8 @@ def accuracy_line(split: str, numbers: dict[str, Any]) -> str:
     low, high = numbers["accuracy_interval"]
     right = round(numbers["accuracy"] * numbers["n"])
     return (
-        f"{split:<10} accuracy {100 * numbers['accuracy']:.1f} %  ({right} of {numbers['n']} images"
-        f" in {numbers['groups']} groups; 95 % interval {100 * low:.1f}–{100 * high:.1f} %)"
+        f"{split:<10} accuracy {100 * numbers['accuracy']:.1f} %  ({right} of {counted(numbers['n'], 'image')}"
+        f" in {counted(numbers['groups'], 'group')}; 95 % interval {100 * low:.1f}–{100 * high:.1f} %)"
     )
 
 
@@ -141,9 +146,12 @@ def evaluation_lines(numbers: dict[str, Any]) -> list[str]:
         f"{clean(row['path'])}: {clean(row['label'])} taken for {clean(row['predicted'])} ({row['probability']:.3f})"
         for row in numbers["mistakes"]
     ]
+    lines += [f"groups: {clean(numbers['group_rule']['meaning'])}"]
+    lines += [f"threshold: {clean(numbers['threshold']['sentence'])}"] if "threshold" in numbers else []
     lines += [f"note: {clean(remark)}" for remark in numbers["remarks"]]
     return [
         *lines,
+        *correction_lines(numbers["corrections"]),
         *_listed("mistakes, the most confident first", wrong),
         *_problem_lines(numbers["problems"], SHOWN),
     ]
