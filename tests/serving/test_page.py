@@ -453,8 +453,8 @@ def test_a_class_that_is_called_remove_is_not_offered(browser: Browser, served: 
     page.click("#tab-review")
     expect(page.locator("#review-word")).to_contain_text("A class is called “remove”")
     for keep, keys in ((True, "cr"), (False, "kr")):
-        assert page.locator("#review-keep").is_visible() == keep
-        assert page.locator("#review-change").is_visible() != keep
+        expect(page.locator("#review-keep")).to_be_visible(visible=keep)
+        expect(page.locator("#review-change")).to_be_visible(visible=not keep)
         offered = page.locator(".decide button:visible, #review-other option").all_inner_texts()
         assert not [text for text in offered if "remove" in text.lower()]
         for key in keys:
