@@ -59,16 +59,12 @@ def fit_head(
     """Fit a head to embeddings (n, d) with labels (n,) in 0..classes-1; deterministic for one seed and machine."""
     chosen = _choose_strength(embeddings, labels, np.asarray(groups), balanced=balanced, seed=seed)
     strength = chosen.strength
-    mean, deviation = standardisation(embeddings)
-    weights, bias = _fit((embeddings - mean) / deviation, labels, (strength,), balanced)[-1]
+    ((weights, bias),) = _fit(embeddings, labels, (strength,), balanced)
     if softmax and len(weights) == 1:  # the same probabilities from two opposite outputs
         weights, bias = np.vstack([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
-    # The standardisation is folded into the layer, so that the graph needs no other one.
-    weights = weights / deviation / chosen.temperature
-    bias = bias / chosen.temperature - weights @ mean
     return Head(
-        weights.astype(np.float32),
-        bias.astype(np.float32),
+        (weights / chosen.temperature).astype(np.float32),
+        (bias / chosen.temperature).astype(np.float32),
         strength,
         chosen.note,
         chosen.temperature,
@@ -85,9 +81,8 @@ def fitted_logits(
     balanced: bool = False,
 ) -> Floats:
     """Logits (m, outputs) for `others` (m, d) of a head fitted at one strength, not calibrated."""
-    mean, deviation = standardisation(embeddings)
-    ((weights, bias),) = _fit((embeddings - mean) / deviation, labels, (strength,), balanced)
-    return np.asarray(((others - mean) / deviation) @ weights.T + bias, dtype=np.float32)
+    ((weights, bias),) = _fit(embeddings, labels, (strength,), balanced)
+    return np.asarray(others @ weights.T + bias, dtype=np.float32)
 
 
 def standardisation(embeddings: Floats) -> tuple[Floats, Floats]:
@@ -142,11 +137,8 @@ def _choose_strength(
     for inside, outside in splitter.split(features, labels, groups):
         if len(np.unique(labels[inside])) < len(np.unique(labels)):
             continue  # a fold that took all of a class away has nothing to say
-        # Of the images inside alone: those left out would tell on what scale they lie
-        mean, deviation = standardisation(features[inside])
-        fitted = _fit((features[inside] - mean) / deviation, labels[inside], STRENGTHS, balanced)
-        for index, (weights, bias) in enumerate(fitted):
-            left_out[index, outside] = ((features[outside] - mean) / deviation) @ weights.T + bias
+        for index, (weights, bias) in enumerate(_fit(features[inside], labels[inside], STRENGTHS, balanced)):
+            left_out[index, outside] = features[outside] @ weights.T + bias
             losses[index] += _log_loss(left_out[index, outside].astype(np.float64), labels[outside])
     best = int(losses.argmin())
     note = (
@@ -160,7 +152,11 @@ def _choose_strength(
 def _fit(
     features: Floats, labels: npt.NDArray[np.int32], strengths: Sequence[float], balanced: bool
 ) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """Fit once for each strength, each from the last solution: (weights, bias) with one row for two classes."""
+    """Fit once for each strength, each from the last solution: (weights, bias) with one row for two classes.
+
+    The features are standardised by these images alone, never by any that are left out; that is folded into weights and
+    bias, so that neither the graph nor who asks needs to know of it.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
@@ -168,6 +164,8 @@ def _fit(
     model = LogisticRegression(
         tol=1e-5, max_iter=MAX_ITERATIONS, warm_start=True, class_weight="balanced" if balanced else None
     )
+    mean, deviation = standardisation(features)
+    standardised = (features - mean) / deviation
     solutions = []
     # One thread: each product takes under a millisecond, less than two threads need to meet (a fit of 820 × 1,280
     # took 0.14 s on one thread and 1-4 s on two, on two busy cores); and the bits depend on no core count.
@@ -177,8 +175,9 @@ def _fit(
         # Of many classes with two images each scikit-learn asks whether the labels are not numbers to predict.
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         for strength in strengths:
-            model.set_params(C=strength).fit(features, labels)
-            solutions.append((model.coef_.copy(), model.intercept_.copy()))
+            model.set_params(C=strength).fit(standardised, labels)
+            weights = model.coef_ / deviation
+            solutions.append((weights, model.intercept_ - weights @ mean))
     return solutions
 
 
