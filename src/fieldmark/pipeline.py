@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 CHECKED_IMAGES = 32
 # Images up to which a training asks what an audit does: 1-2 ms an image, and more for the labels of many.
 MOST_CHECKED = 20_000
-PACKAGES = ("fieldmark", "numpy", "pillow", "onnxruntime", "scikit-learn", "torch", "onnx")
+PACKAGES = ("fieldmark", "numpy", "pillow", "imagecodecs", "onnxruntime", "scikit-learn", "torch", "onnx")
 
 
 def train(

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
 
 from fieldmark.errors import ImageError
-from fieldmark.images import decoders, formats
+from fieldmark.images import decoders, formats, plain
 from fieldmark.images.formats import FORMATS, MAX_BYTES, decode, load, read_bytes, suffix_mismatch
+from fieldmark.images.plain import decode_plain
 from fieldmark.images.problems import PROBLEMS, Problem
 from fieldmark.images.profiles import to_srgb
 from fieldmark.preprocessing import Preprocessing, to_pixels
@@ -78,6 +79,25 @@ def assert_near(pixels, expected, *, lossy):
     assert difference.mean() <= 2 if lossy else difference.max() <= 1
 
 
+def plain_and_pillow(monkeypatch, data, preprocessing):
+    """What comes of the bytes, decoded at once where that is done and by Pillow alone; and whether it was done."""
+    done = []
+    with monkeypatch.context() as patched:
+        patched.setattr(plain, "decode_plain", lambda *opened: done.append(decode_plain(*opened)) or done[-1])
+        ours = outcome(data, preprocessing)
+        patched.setattr(plain, "decode_plain", lambda *opened: None)
+        pillow = outcome(data, preprocessing)
+    return ours, pillow, any(pixels is not None for pixels in done)
+
+
+def assert_equal_outcomes(ours, pillow, about):
+    assert (ours[0] is None) == (pillow[0] is None), f"{about}: {ours[1]} / {pillow[1]}"
+    if ours[0] is None:
+        assert ours[1].code == pillow[1].code, about
+    else:
+        np.testing.assert_array_equal(ours[0], pillow[0], err_msg=str(about))
+
+
 # ---- right pixels
 
 
@@ -98,6 +118,104 @@ def test_sample_in_gray_and_every_fit(name, fit):
     assert gray.shape == (9, 7, 1)
     luma = color.astype(float) @ [0.299, 0.587, 0.114]
     assert np.abs(gray[:, :, 0] - luma).max() <= 2
+
+
+# Plain: decoded at once, the rest by Pillow
+PLAIN = {"animated.png", "baseline.jpg", "gray.jpg", "phone.mpo", "profile.jpg", "profile.png", "progressive.jpg"}
+PLAIN |= {"profile_transparent.png", "rgba.png"} | {
+    f"turned_{turn}.{suffix}" for turn in range(1, 9) for suffix in ("jpg", "png")
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("color", ["rgb", "grayscale"])
+def test_plain_files_have_the_bits_of_pillow(monkeypatch, name, color):
+    for width, height in ((WIDTH, HEIGHT), (7, 9)):
+        preprocessing = Preprocessing(width, height, color=color, interpolation="nearest")
+        ours, pillow, done = plain_and_pillow(monkeypatch, sample(name), preprocessing)
+        assert_equal_outcomes(ours, pillow, name)
+        assert done == (name in PLAIN)
+
+
+def encodings():
+    """Colour and gray JPEGs and PNGs as encoders write them, of a size that is no multiple of a block."""
+    image = scene(97, 61)
+    for options in ({}, {"subsampling": 0}, {"progressive": True}, {"restart_marker_blocks": 3}, {"keep_rgb": True}):
+        yield saved(image, "JPEG", **options)
+        yield saved(image.convert("L"), "JPEG", **options)
+    for mode in ("L", "RGB", "RGBA"):
+        yield saved(image.convert(mode), "PNG")
+
+
+def test_plain_files_of_every_encoder_have_the_bits_of_pillow(monkeypatch):
+    for number, data in enumerate(encodings()):
+        for preprocessing in (Preprocessing(97, 61), Preprocessing(50, 40, fit="crop")):
+            ours, pillow, done = plain_and_pillow(monkeypatch, data, preprocessing)
+            assert_equal_outcomes(ours, pillow, number)
+            assert ours[0] is not None
+            assert done
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(rows_of(picture()), 8, 2, before=chunk(b"tRNS", bytes([0, 200, 0, 30, 0, 40]))),
+        png(rows_of(picture()[:, :, 0]), 8, 0, before=chunk(b"tRNS", b"\0\x80")),
+        png([bytes(range(WIDTH // 4))] * HEIGHT, 2, 0),
+        png([bytes(range(WIDTH // 2))] * HEIGHT, 4, 0),
+    ],
+    ids=["transparent color", "transparent gray", "2 bits", "4 bits"],
+)
+def test_other_pngs_are_left_to_pillow(monkeypatch, data):
+    ours, pillow, done = plain_and_pillow(monkeypatch, data, WHOLE)
+    assert_equal_outcomes(ours, pillow, "")
+    assert ours[0] is not None
+    assert not done
+
+
+def with_checksums(png):
+    """The PNG with every chunk's checksum made right, so far as chunks can be told."""
+    data, position = bytearray(png), 8
+    while position + 12 <= len(data):
+        (length,) = struct.unpack_from(">L", data, position)
+        if position + 12 + length > len(data):
+            break
+        end = position + 8 + length
+        struct.pack_into(">L", data, end, zlib.crc32(data[position + 4 : end]))
+        position = end + 4
+    return bytes(data)
+
+
+def test_damaged_plain_files_have_the_outcome_of_pillow(monkeypatch, capfd):
+    draw, files, done = random.Random(0), [*encodings(), *(sample(name) for name in sorted(PLAIN))], 0
+    for turn in range(1500):
+        data = bytearray(draw.choice(files))
+        place = draw.randrange(len(data))
+        damage = [
+            lambda data, place: data.__setitem__(place, draw.randrange(256)),
+            lambda data, place: data.__delitem__(slice(place, None)),
+            lambda data, place: data.__delitem__(slice(place, place + 16)),
+            lambda data, place: data.__setitem__(slice(place, None), b"\xff\xd9"),
+        ]
+        draw.choice(damage)(data, place)
+        whole = with_checksums(data) if data[:4] == b"\x89PNG" else bytes(data)
+        ours, pillow, at_once = plain_and_pillow(monkeypatch, whole, Preprocessing(97, 61))
+        assert_equal_outcomes(ours, pillow, turn)
+        done += at_once
+    assert done > 300
+    assert capfd.readouterr() == ("", "")  # the libraries' own warnings
+
+
+def test_progressive_jpeg_whose_end_mark_is_swallowed_is_truncated():
+    data = saved(scene(97, 61), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xc4")  # a table of codes, whose length now reaches beyond the end mark
+    cut = data[: last + 2] + b"\0\x13" + data[last + 4 : last + 17] + b"\xff\xd9"
+    assert refusal(cut) == "truncated"
+
+
+def test_large_images_are_left_to_pillow(monkeypatch):
+    monkeypatch.setattr(plain, "MAX_PLAIN_PIXELS", WIDTH * HEIGHT - 1)
+    assert not plain_and_pillow(monkeypatch, sample("baseline.jpg"), WHOLE)[2]
 
 
 def test_every_format_and_every_file_has_its_sample():

@@ -29,7 +29,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from fieldmark.errors import ImageError
-from fieldmark.images import containers, decoders, directories
+from fieldmark.images import containers, decoders, directories, plain
 from fieldmark.images.containers import Container
 from fieldmark.images.profiles import to_srgb
 from fieldmark.preprocessing import Pixels, Preprocessing, to_pixels
@@ -262,26 +262,29 @@ def _decode(name: str, data: bytes, preprocessing: Preprocessing, max_pixels: in
     width, height = image.size if turn < 5 else image.size[::-1]
     enough = decoders.enough_pixels((width, height), preprocessing)
     box = decoders.draft(image, enough, turn)
-    image.load()
-    box = decoders.turned_box(box, image.size, turn)
-    upright = _checked(image, container.data, enough, turn)
     profile = image.info.get("icc_profile", b"") if container.profile is None else container.profile
+    pixels = plain.decode_plain(image, container.data)
+    if pixels is not None and pixels.shape == preprocessing.shape and not profile and turn not in _TURNS:
+        return Decoded(pixels, name, width, height)
+    flat = _loaded(image, container.data, enough, turn) if pixels is None else Image.fromarray(pixels)
+    box = decoders.turned_box(box, flat.size, turn)
+    upright = flat.transpose(_TURNS[turn]) if turn in _TURNS else flat
     converted = to_srgb(upright, profile, enough=enough)
     box = decoders.scaled_box(box, upright.size, converted.size)
     return Decoded(to_pixels(converted, preprocessing, box=box), name, width, height)
 
 
-def _checked(image: ImageFile, data: bytes, enough: tuple[int, int] | None, turn: int) -> Image.Image:
-    """The loaded image upright, with what Pillow leaves unsaid or undone in its format seen to."""
-    finished: Image.Image = image
+def _loaded(image: ImageFile, data: bytes, enough: tuple[int, int] | None, turn: int) -> Image.Image:
+    """The image decoded by Pillow, with what Pillow leaves unsaid or undone in its format seen to."""
+    image.load()
     if isinstance(image, JpegImageFile):
         decoders.check_scans(image, data, enough, turn)
     elif isinstance(image, PngImageFile):
         decoders.check_rows(image, data)
         decoders.scale_transparency(image, data)
     elif isinstance(image, TiffImageFile):
-        finished = decoders.sixteen_bits(image)
-    return finished.transpose(_TURNS[turn]) if turn in _TURNS else finished
+        return decoders.sixteen_bits(image)
+    return image
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import PIL
@@ -26,7 +27,7 @@ from fieldmark.images.problems import PROBLEMS, Problem
 from fieldmark.images.threads import ordered_map
 from fieldmark.preprocessing import Pixels, Preprocessing
 
-# Raised whenever the decoder's answer changes, so that no old pixels are used; Pillow's version does the same.
+# Raised whenever the decoder's answer changes, so that no old pixels are used; the libraries' versions do the same.
 DECODER = "1"
 THUMBNAIL = (16, 16, 3)
 MOST_TOGETHER = 8
@@ -56,8 +57,8 @@ class Images:
 def pixel_store(preprocessing: Preprocessing) -> RowStore:
     """The cache of all images ever decoded with this preprocessing."""
     dtype = np.dtype([("pixels", np.uint8, preprocessing.shape), ("thumbnail", np.uint8, THUMBNAIL)])
-    folder = cache_folder() / "pixels" / f"{preprocessing.pixels_key}-{DECODER}-{PIL.__version__}"
-    return RowStore(folder, dtype)
+    versions = f"{DECODER}-{PIL.__version__}-{imagecodecs.__version__}"
+    return RowStore(cache_folder() / "pixels" / f"{preprocessing.pixels_key}-{versions}", dtype)
 
 
 def read(
