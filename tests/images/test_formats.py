@@ -206,11 +206,23 @@ def test_damaged_plain_files_have_the_outcome_of_pillow(monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")  # the libraries' own warnings
 
 
-def test_progressive_jpeg_whose_end_mark_is_swallowed_is_truncated():
-    data = saved(scene(97, 61), "JPEG", progressive=True)
-    last = data.rindex(b"\xff\xc4")  # a table of codes, whose length now reaches beyond the end mark
-    cut = data[: last + 2] + b"\0\x13" + data[last + 4 : last + 17] + b"\xff\xd9"
-    assert refusal(cut) == "truncated"
+@pytest.mark.parametrize("mark", [b"\xff\xc4", b"\xff\xda"], ids=["table", "scan"])
+def test_jpeg_whose_end_mark_is_swallowed_is_truncated(mark):
+    data = bytearray(saved(scene(97, 61), "JPEG", progressive=True))
+    segment = data.index(b"\xff\xc4", data.index(b"\xff\xda"))  # between the first scan and the second
+    before = bytes(data[:segment]) + b"\xff\xe9\xff\xff"  # whose length leads beyond the end
+    assert refusal(before + bytes(data[data.rindex(mark) :])) == "truncated"
+
+
+def test_jpeg_of_thousands_of_segments_is_left_to_pillow(monkeypatch):
+    data = saved(scene(97, 61), "JPEG")
+    scan = data.index(b"\xff\xda")
+    table = data.index(b"\xff\xc4")
+    (length,) = struct.unpack_from(">H", data, table + 2)
+    many = data[:scan] + data[table : table + 2 + length] * plain.MAX_SEGMENTS + data[scan:]
+    ours, pillow, done = plain_and_pillow(monkeypatch, many, Preprocessing(97, 61))
+    assert_equal_outcomes(ours, pillow, "")
+    assert not done
 
 
 def test_large_images_are_left_to_pillow(monkeypatch):

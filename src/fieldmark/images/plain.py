@@ -20,7 +20,9 @@ from fieldmark.preprocessing import Pixels
 # Of a larger image that is resized the pixels and Pillow's copy of them would take more memory than Pillow alone
 MAX_PLAIN_PIXELS = 16_000_000
 
-# What may follow a scan's data, in which 0xff stands before 0 or a restart number alone
+MAX_SEGMENTS = 1000  # of a JPEG; progressive ones have about thirty
+
+# The beginning of a segment: inside a scan's data 0xff stands before 0 or a restart number alone
 _JPEG_MARK = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
@@ -42,12 +44,22 @@ def _jpeg(image: JpegImageFile, data: bytes) -> Pixels | None:
     drafted = image.decoderconfig[:1] not in ((), (1,))
     if drafted or image.mode not in ("L", "RGB"):
         return None
-    end = _JPEG_MARK.search(data, data.rfind(b"\xff\xda") + 2)
-    if end is None or data[end.start() :] != b"\xff\xd9":  # libjpeg would go on as if an end mark stood there
+    if not _has_end(data):  # libjpeg would go on as if it had
         return None
     pixels = jpeg8_decode(data)
     # Of this grey libjpeg paints what it has no data for; see `check_scans`
     return None if (pixels[-1, -1] == 128).all() else pixels
+
+
+def _has_end(jpeg: bytes) -> bool:
+    """Whether a walk from segment to segment, as libjpeg's, meets an end mark; a broken length may lead beyond."""
+    position = 2
+    for _ in range(MAX_SEGMENTS):
+        mark = _JPEG_MARK.search(jpeg, position)
+        if mark is None or mark[0] == b"\xff\xd9":
+            return mark is not None
+        position = mark.end() + int.from_bytes(jpeg[mark.end() : mark.end() + 2], "big")
+    return False
 
 
 def _png(image: PngImageFile, data: bytes) -> Pixels | None:
