@@ -39,6 +39,17 @@ def test_rows_come_back_in_the_order_asked(tmp_path: Path) -> None:
     assert again.find("d") is None
 
 
+def test_a_row_may_come_field_by_field(tmp_path: Path) -> None:
+    with RowStore(tmp_path, DTYPE).writer() as writer:
+        writer.add("a", (np.asfortranarray(np.arange(12, dtype=np.uint8).reshape(4, 3)), np.array([7, 8], np.uint8)))
+        writer.add("b", row(2))
+        with pytest.raises(ValueError, match="12 bytes; expected 14"):
+            writer.add("c", (np.zeros((4, 3), np.uint8),))
+    again = RowStore(tmp_path, DTYPE)
+    assert again.take(["b", "a"], "pixels")[1].ravel().tolist() == list(range(12))
+    assert again.take(["a", "b"], "thumbnail").tolist() == [[7, 8], [3, 3]]
+
+
 def test_the_disk_is_given_work_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(cache, "WRITTEN_OUT_BYTES", 2 * DTYPE.itemsize)

@@ -31,6 +31,8 @@ import platformdirs
 from fieldmark import storage
 from fieldmark.errors import OutputError
 
+Row = npt.NDArray[Any] | tuple[npt.NDArray[Any], ...]
+
 DEFAULT_LIMIT_BYTES = 20 * 10**9
 # What has no manifest after this time was left by a process that was killed.
 LEFT_OVER_SECONDS = 24 * 3600
@@ -215,8 +217,11 @@ class ShardWriter:
         self._written_out = 0  # bytes
         self.entries: dict[str, tuple[int | None, dict[str, Any]]] = {}
 
-    def add(self, key: str, row: npt.NDArray[Any] | None, note: dict[str, Any] | None = None) -> None:
-        """Add the row of a content, or only a note where it gave none; a content known here is not written twice."""
+    def add(self, key: str, row: Row | None, note: dict[str, Any] | None = None) -> None:
+        """Add the row of a content, or only a note where it gave none; a content known here is not written twice.
+
+        The fields of a row may come one by one, in their order, which saves putting them together.
+        """
         if key in self.entries:
             return
         if self._file is None:
@@ -224,9 +229,12 @@ class ShardWriter:
         if row is None:
             self.entries[key] = (None, note or {})
             return
-        if row.nbytes != self._dtype.itemsize:
-            raise ValueError(f"a row of {row.nbytes} bytes; expected {self._dtype.itemsize}")
-        self._file.write(np.ascontiguousarray(row).reshape(-1).view(np.uint8).data)  # not copied
+        fields = row if isinstance(row, tuple) else (row,)
+        found = sum(field.nbytes for field in fields)
+        if found != self._dtype.itemsize:
+            raise ValueError(f"a row of {found} bytes; expected {self._dtype.itemsize}")
+        for field in fields:
+            self._file.write(np.ascontiguousarray(field).reshape(-1).view(np.uint8).data)  # not copied
         self.entries[key] = (self.rows, note or {})
         self.rows += 1
         self._write_out_early(self._file)

@@ -107,7 +107,7 @@ def _together(images: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Decoded:
-    row: npt.NDArray[Any] | None
+    row: tuple[Pixels, Pixels] | None  # pixels and thumbnail
     note: dict[str, Any]
 
 
@@ -122,17 +122,15 @@ def _read_one(
     content = hashlib.sha256(data).hexdigest()
     if store.find(content):
         return content, None
-    return content, _decode(data, store.dtype, preprocessing)
+    return content, _decode(data, preprocessing)
 
 
-def _decode(data: bytes, dtype: np.dtype[Any], preprocessing: Preprocessing) -> _Decoded:
+def _decode(data: bytes, preprocessing: Preprocessing) -> _Decoded:
     try:
         image = formats.decode(data, preprocessing)
     except ImageError as error:
         return _Decoded(None, {"code": error.code, "detail": error.detail})
-    row = np.zeros((), dtype)
-    row["pixels"] = image.pixels
-    row["thumbnail"] = thumbnail(image.pixels)
+    row = image.pixels, thumbnail(image.pixels)
     return _Decoded(row, {"format": image.format, "width": image.width, "height": image.height})
 
 
