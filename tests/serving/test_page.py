@@ -552,6 +552,24 @@ def test_a_token_that_is_no_longer_valid_is_said_so(visited: Visit) -> None:
     expect(visited.page.locator("#connection")).to_contain_text("new token")
 
 
+def test_all_that_failed_is_tried_again_at_once(visited: Visit, served: Served) -> None:
+    page = visited.page
+    again = page.get_by_role("button", name="Try all 3 again")
+    drop(page, [("before.png", picture())])
+    expect(page.locator(".card .answer")).to_have_count(1)
+    visited.context.clear_cookies()
+    drop(page, [(name, picture()) for name in ("a.png", "b.png", "c.png")])
+    expect(page.locator(".card .problem")).to_have_count(3)
+    expect(page.locator("#connection")).to_contain_text("try again here")
+    visited.context.new_page().goto(served.url)  # which gives this browser the token again
+    again.click()
+    expect(page.locator(".card .answer")).to_have_count(4)
+    expect(again).to_be_hidden()
+    expect(page.locator("#connection")).to_be_hidden()
+    rows = json.loads(downloaded(page, "#download-json"))["predictions"]
+    assert [row["path"] for row in rows] == ["before.png", "a.png", "b.png", "c.png"]
+
+
 def test_a_file_over_the_limit_is_not_sent(visited: Visit) -> None:
     visited.page.evaluate(
         """() => {

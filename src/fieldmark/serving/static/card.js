@@ -3,7 +3,7 @@ import { button, element, nameOf } from "./dom.js";
 import { showLayers, showLooked, showSimilar } from "./inside.js";
 import { roughly, sentence, shorten, visible } from "./text.js";
 import { draw, release } from "./thumbnails.js";
-import { tryAgain } from "./upload.js";
+import { mayTryAgain, tryAgain } from "./upload.js";
 
 const TOP = 5; // bars before "all"
 const SWITCHES = [
@@ -77,12 +77,10 @@ export class Card {
 
   showProblem() {
     this.frame.replaceChildren(element("span", { class: "gone" }, "no answer"));
-    const again =
-      this.item.error && this.item.error.code !== "file_too_large" && !this.item.unreadable
-        ? button("Try again", () => tryAgain(this.item), { class: "small" })
-        : null;
     this.answer.replaceChildren(element("p", { class: "problem" }, problemOf(this.item)));
-    this.switches.replaceChildren(...(again ? [again] : []));
+    this.switches.replaceChildren(
+      ...(mayTryAgain(this.item) ? [button("Try again", () => tryAgain(this.item), { class: "small" })] : []),
+    );
   }
 
   showAnswer() {

@@ -7,7 +7,7 @@ const GONE =
   "This page keeps your answers and goes on by itself.";
 const EXPIRED =
   "The server no longer knows this page: it was started again, with a new token. Open the address that " +
-  "“fieldmark serve” printed; until you do, the answers here stay, to be downloaded.";
+  "“fieldmark serve” printed, in another tab; then try again here. The answers stay.";
 
 let returning = null;
 
@@ -24,6 +24,11 @@ export function explainError(error) {
 }
 
 export const isExpired = (error) => error instanceof Refused && error.status === 401;
+
+// A request was answered: whatever was said of the connection is over.
+export function sayConnected() {
+  if (!returning) say("");
+}
 
 // Resolves when the server answers again; all who wait share one question every two seconds.
 export function untilBack() {

@@ -12,7 +12,7 @@ import { render as renderTable, startTable } from "./table.js";
 import { current, onTab, select, startTabs } from "./tabs.js";
 import { count, megabytes, percent, visible } from "./text.js";
 import { startTools } from "./tools.js";
-import { enqueue, isPaused, progress, setLimits, setPaused, stop } from "./upload.js";
+import { enqueue, isPaused, mayTryAgain, progress, setLimits, setPaused, stop, tryAgain } from "./upload.js";
 
 const said = new WeakSet(); // items whose answer was announced
 
@@ -51,6 +51,9 @@ function showProgress() {
       ? `${count(all, "image")} answered`
       : `${done.toLocaleString("en")} of ${count(all, "image")} answered`;
   byId("status-text").textContent = problems ? `${state}, ${count(problems, "problem")} among them` : state;
+  const failed = items.filter(mayTryAgain).length;
+  byId("again").hidden = failed < 2;
+  byId("again").textContent = `Try all ${failed.toLocaleString("en")} again`;
   byId("count-answers").textContent = all ? done.toLocaleString("en") : "";
   for (const id of ["download-csv", "download-json"]) byId(id).disabled = done === 0;
   byId("answers-empty").hidden = all > 0;
@@ -126,6 +129,7 @@ async function start() {
     setPaused(!isPaused());
     showProgress();
   });
+  byId("again").addEventListener("click", () => tryAgain(...items.filter(mayTryAgain)));
   byId("clear").addEventListener("click", clearAll);
   addEventListener("beforeunload", (event) => {
     if (items.some((item) => !isDone(item))) event.preventDefault();

@@ -1,6 +1,6 @@
 // The queue: small batches, a few at a time; waits when the server asks to, and loses nothing.
 import { Gone, Refused, pause, send } from "./api.js";
-import { explainError, isExpired, untilBack } from "./connection.js";
+import { explainError, isExpired, sayConnected, untilBack } from "./connection.js";
 import { items, update } from "./store.js";
 import { megabytes } from "./text.js";
 
@@ -36,10 +36,16 @@ export function setPaused(value) {
   work();
 }
 
-export function tryAgain(item) {
-  update(item, { status: "waiting", error: null, sent: 0 });
-  alone.add(item);
-  waiting.push(item);
+// Whether the server may yet answer: not what it takes of nobody, nor what the browser cannot read.
+export const mayTryAgain = (item) =>
+  Boolean(item.error) && item.error.code !== "file_too_large" && !item.unreadable;
+
+export function tryAgain(...tried) {
+  for (const item of tried) {
+    update(item, { status: "waiting", error: null, sent: 0 });
+    alone.add(item);
+  }
+  waiting.push(...tried.reverse());
   work();
 }
 
@@ -87,6 +93,7 @@ async function sendBatch(batch, signal) {
         signal,
         onprogress: (sent) => spread(batch, sent),
       });
+      sayConnected();
       batch.forEach((item, place) => answered(item, predictions[place]));
       return;
     } catch (error) {
