@@ -91,6 +91,8 @@ def test_a_training_image_that_is_gone_hides_no_other(client: TestClient, place:
     [
         ("label=<b>", b"x", (400, "bad_value")),
         ("parts=all", b"x", (400, "bad_value")),
+        ("parts=layers&parts=similar", b"x", (400, "bad_value")),
+        ("label=happy&label=sad", b"x", (400, "bad_value")),
         ("parts=activation,", b"", (400, "no_file")),
     ],
 )

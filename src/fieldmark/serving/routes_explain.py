@@ -53,7 +53,7 @@ def routes(service: Service) -> list[Route]:
 
 def read_label(request: Request, classes: tuple[str, ...]) -> str | None:
     """The class that is to be explained. Raises Refusal for what is none."""
-    label = request.query_params.get("label")
+    label = _single(request, "label")
     if label is not None and label not in classes:
         raise Refusal(
             400,
@@ -66,7 +66,7 @@ def read_label(request: Request, classes: tuple[str, ...]) -> str | None:
 
 def read_parts(request: Request) -> tuple[str, ...]:
     """What the answer is to hold, in the order of PARTS. Raises Refusal for what is no part."""
-    asked = request.query_params.get("parts")
+    asked = _single(request, "parts")
     if asked is None:
         return USUAL
     names = [name for name in asked.split(",") if name]
@@ -76,6 +76,13 @@ def read_parts(request: Request) -> tuple[str, ...]:
             400, "bad_value", f"parts {printable(unknown[0][:200])!r}: not a part", hint=f"parts are {', '.join(PARTS)}"
         )
     return tuple(part for part in PARTS if part in names)
+
+
+def _single(request: Request, name: str) -> str | None:
+    values = request.query_params.getlist(name)
+    if len(values) > 1:
+        raise Refusal(400, "bad_value", f"{name} is given {len(values)} times", hint="give it once")
+    return values[0] if values else None
 
 
 async def explain_one(
