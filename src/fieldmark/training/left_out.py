@@ -37,7 +37,7 @@ class LeftOut:
 
 
 def make_folds(labels: npt.NDArray[np.int32], groups: Sequence[str], most: int, *, seed: int) -> list[Fold]:
-    """Return at most so many folds of whole groups, each with every class inside; none where too little can be left out.
+    """Return at most so many folds of whole groups, each with every class inside, or none.
 
     A fold that would take all of a class away gives one of its groups back. So the image or the group that is all there
     is of a class stays inside of every fold, and only what is left of the others is judged. None where fewer than two
