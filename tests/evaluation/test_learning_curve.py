@@ -46,7 +46,7 @@ def test_what_one_draw_of_images_scatters_widens_the_interval():
     for points in (nested, drawn):
         low, high = learning_curve(points, names(300, 1), images=1000)["gain_interval"]
         widths.append(high - low)
-    # Three quarters of the variance of the mistakes, .35 of 300, which is less than that of the change (about .46 of 300).
+    # Three quarters of the variance of the mistakes, .35 of 300, which is less than that of the change (.46).
     assert widths[1] > 2 * 1.96 * (0.75 * 0.35 * 0.65 / 300) ** 0.5
     assert widths[1] > 1.5 * widths[0]
 
