@@ -17,17 +17,38 @@ def names(images, size=4):
 
 
 @pytest.mark.parametrize("exponent", [0.2, 0.5, 1.0])
-def test_a_power_law_is_found_and_carried_on(exponent):
-    sizes = np.array([100, 200, 400, 800])
-    errors = 0.2 * (sizes / 100.0) ** -exponent
-    curve = learning_curve(points_of(errors, sizes), names(2000), images=1000)
+@pytest.mark.parametrize("first", [0.2, 0.85])
+def test_a_power_law_of_the_odds_is_found_and_carried_on(exponent, first):
+    """Where most is wrong the error itself falls slowly at first: a power law of the error would promise too little."""
+
+    def error(size):
+        odds = first / (1 - first) * (size / 100) ** -exponent
+        return odds / (1 + odds)
+
+    sizes = [100, 200, 400, 800]
+    curve = learning_curve(points_of([error(size) for size in sizes], sizes), names(2000), images=1000)
     assert curve["exponent"] == pytest.approx(exponent, abs=0.03)
-    gain = 0.2 * 10**-exponent * (1 - 2**-exponent)
+    assert curve["error"] == pytest.approx(error(1000), rel=0.05)
+    gain = error(1000) - error(2000)
     assert curve["gain_of_doubling"] == pytest.approx(gain, rel=0.1)
     low, high = curve["gain_interval"]
-    assert 0 <= low < gain < high
+    assert low < gain < high
     assert f"+{100 * curve['gain_of_doubling']:.1f} points" in curve["sentence"]
     json.dumps(curve, allow_nan=False)
+
+
+def test_what_one_draw_of_images_scatters_widens_the_interval():
+    """Wrong answers that are others from point to point, and such as remain."""
+    sizes = [100, 200, 400, 800]
+    nested = points_of([0.5, 0.45, 0.4, 0.35], sizes, images=300)
+    drawn = [points_of([0.5, 0.45, 0.4, 0.35], sizes, images=300, seed=seed)[seed] for seed in range(4)]
+    widths = []
+    for points in (nested, drawn):
+        low, high = learning_curve(points, names(300, 1), images=1000)["gain_interval"]
+        widths.append(high - low)
+    # Three quarters of the variance of the mistakes, .35 of 300, which is less than that of the change (.46).
+    assert widths[1] > 2 * 1.96 * (0.75 * 0.35 * 0.65 / 300) ** 0.5
+    assert widths[1] > 1.5 * widths[0]
 
 
 def test_fewer_groups_make_it_less_sure():
@@ -53,6 +74,9 @@ def test_no_mistake_at_all_does_not_mean_none_ever():
     assert (low, high) == (0, pytest.approx((1 - few["points"][-1]["interval"][0]) / 2))
     assert high > 0.05
     assert "hardly worth" not in few["sentence"]
+    one = learning_curve(points_of([0.05, 0.05], [10, 20], images=24), names(24, 1), images=24)
+    assert one["gain_interval"][0] <= 0
+    assert one["gain_interval"][1] >= (1 - one["points"][-1]["interval"][0]) / 2
     worse = learning_curve(points_of([0.05, 0.1], [10, 15], images=20), names(20, 1), images=20)
     assert worse["gain_of_doubling"] == 0
     assert "hardly worth" not in worse["sentence"]

@@ -25,6 +25,7 @@ CURVE = {
     ],
     "exponent": 1.0,
     "images": 12,
+    "error": 0.12,
     "gain_of_doubling": 0.06,
     "gain_interval": [0.02, 0.1],
     "sentence": "Twice the images would bring about +6.0 points.",

@@ -61,9 +61,9 @@ def test_learning_curve_goes_on_to_twice_the_images(run):
     data = resolve_learning_curve(context_of(run))
     assert data["sentence"] == CURVE["sentence"]
     curve = data["chart"]["lines"][0]["points"]
-    # exponent 1: the error halves, so that the gain of .06 is half of the error of .12 that is there with 12 images
-    assert curve[-1] == pytest.approx([24, 0.94])
-    assert curve[0] == pytest.approx([4, 0.64])
+    # exponent 1: the odds of a mistake, .12 to .88 with 12 images, are half with 24 and three times as high with 4
+    assert curve[-1] == pytest.approx([24, 0.88 / 0.94])
+    assert curve[0] == pytest.approx([4, 0.88 / 1.24])
     assert data["chart"]["ahead"] == pytest.approx({"x": 24, "low": 0.9, "high": 0.98})
 
 

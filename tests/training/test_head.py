@@ -108,6 +108,35 @@ def test_one_group_leaves_nothing_to_choose_by() -> None:
     assert "single group" in head.calibration
 
 
+def test_one_class_of_one_image_leaves_the_others_to_choose_by() -> None:
+    embeddings, labels, groups = points(7)
+    rare = np.append(labels, 7).astype(np.int32)
+    with_one = np.vstack([embeddings, embeddings[:1] + 9])
+    head = fit_head(with_one, rare, [*groups, "alone"])
+    assert head.weights.shape == (8, 6)
+    assert head.temperature != 1
+    assert "5-fold" in head.note
+    assert "120 training images" in head.calibration
+    assert "1 of 8 classes could not be judged" in head.calibration
+    assert "could not be judged" not in fit_head(embeddings, labels, groups).calibration
+
+
+def test_the_log_loss_is_that_of_the_images_left_out() -> None:
+    """Many images in a group that is never left out change the loss of the others, but not by their number."""
+    embeddings, labels, groups = points(3, n=240)
+    labels = np.concatenate([labels, np.full(240, 3, np.int32)])
+    far = np.vstack([embeddings, np.full((240, 6), 60, np.float32) + RANDOM.normal(size=(240, 6)).astype(np.float32)])
+    alone = left_out_log_loss(fit_head(embeddings, labels[:240], groups))
+    beside = left_out_log_loss(fit_head(far, labels, [*groups, *["far"] * 240]))
+    assert beside > 0.7 * alone
+
+
+def test_two_images_are_a_classifier() -> None:
+    head = fit_head(np.eye(2, dtype=np.float32), np.array([0, 1], np.int32), ["a", "b"])
+    assert (head.strength, head.temperature) == (FALLBACK_STRENGTH, 1)
+    assert "single group" in head.note
+
+
 def test_probabilities_mean_what_they_say_for_groups_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Features that name the group and a penalty too weak for them: surer of its own groups than right on others."""
     monkeypatch.setattr(head_module, "STRENGTHS", (1.0,))

@@ -42,3 +42,14 @@ def test_a_single_group_says_why_there_is_none() -> None:
     curve = measure_learning_curve(embeddings, labels, [str(label) for label in labels], strength=1.0)
     assert curve["points"] == []
     assert "single group" in curve["sentence"]
+
+
+def test_a_class_of_one_group_is_not_judged_and_said_so() -> None:
+    embeddings, labels, groups = noisy()
+    rare = np.append(labels, 2).astype(np.int32)
+    with_one = np.vstack([embeddings, embeddings[:1] + 3])
+    curve = measure_learning_curve(with_one, rare, [*groups, "alone"], strength=1e-2)
+    assert curve["gain_of_doubling"] > 0
+    assert {point["n"] for point in curve["points"]} == {240}
+    assert curve["sentence"].endswith(" 1 of 3 classes could not be judged: their few images are in every fit.")
+    assert "judged" not in measure_learning_curve(embeddings, labels, groups, strength=1e-2)["sentence"]

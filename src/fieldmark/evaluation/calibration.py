@@ -134,8 +134,21 @@ def calibrate(left_out: Logits, labels: Labels, groups: Sequence[str]) -> Temper
     return Temperature(
         value,
         f"probabilities calibrated with temperature {value:.3f} ({'less' if value > 1 else 'more'} sure than fitted), "
-        f"on the answers for {len(rows)} training images of {len(set(own))} groups, each group left out of its own fit",
+        f"on the answers for {len(rows)} training images of {len(set(own))} groups, each group left out of its own fit"
+        + not_judged(labels, rows, before="; "),
     )
+
+
+def not_judged(labels: Labels, rows: npt.NDArray[np.integer], *, before: str = " ") -> str:
+    """Return how many classes have no image among `rows`, those left out of a fit; "" for none.
+
+    >>> not_judged(np.array([0, 0, 1, 1, 2]), np.arange(4))
+    ' 1 of 3 classes could not be judged: their few images are in every fit'
+    """
+    classes, judged = len(np.unique(labels)), len(np.unique(labels[rows]))
+    if classes == judged:
+        return ""
+    return f"{before}{classes - judged} of {classes} classes could not be judged: their few images are in every fit"
 
 
 def _least(function: Any, low: float, high: float) -> float:

@@ -152,15 +152,14 @@ def _growth_chart(found: Data, points: list[Data]) -> Data:
         {"x": row["images"], "y": row["accuracy"], "low": row["interval"][0], "high": row["interval"][1], "size": 4}
         for row in points
     ]
-    images, exponent = found.get("images"), found.get("exponent")
+    images, exponent, error = found.get("images"), found.get("exponent"), found.get("error")
     last = 2 * images if images else points[-1]["images"]
     lines, ahead = [], []
-    if images and exponent:
-        # The gain is error · (1 - 2^-b), which tells the fitted error with all images.
-        error = found["gain_of_doubling"] / (1 - 2**-exponent)
+    if images and exponent and error:
+        odds = error / (1 - error)
         first = points[0]["images"]
         sizes = [first * (last / first) ** (step / CURVE_STEPS) for step in range(CURVE_STEPS + 1)]
-        curve = [[size, max(0.0, 1 - error * (size / images) ** -exponent)] for size in sizes]
+        curve = [[size, 1 / (1 + odds * (size / images) ** -exponent)] for size in sizes]
         lines = [{"name": "fitted", "kind": "train", "points": curve}]
         ahead = [min(1.0, 1 - error + gain) for gain in found["gain_interval"]]
     lowest = min([*(row["low"] for row in drawn), *(up for line in lines for _, up in line["points"])])

@@ -24,7 +24,7 @@ from fieldmark.training.choices import StepChoices
 from fieldmark.training.device import find_device
 from fieldmark.training.fit import fit, with_enough_epochs
 from fieldmark.training.learning_curve import curve_of
-from fieldmark.training.left_out import Floats, LeftOut, Rows, fold_count, leave_out
+from fieldmark.training.left_out import Floats, Fold, LeftOut, Rows, leave_out, make_folds
 from fieldmark.training.network import network_logits
 from fieldmark.training.progress import Progress
 
@@ -62,8 +62,8 @@ def told_by_folds(
         return _without_folds("the training was interrupted before groups were left out")
     dataset, rows = images.dataset, images.dataset.rows("train")
     labels, groups = dataset.labels[rows], [dataset.groups[row] for row in rows]
-    folds = fold_count(labels, groups, recipe.folds)
-    if folds < 2:
+    folds = make_folds(labels, groups, recipe.folds, seed=recipe.seed)
+    if not folds:
         return _without_folds("a class has a single group, so nothing could be left out")
     progress.line("training again with groups left out, to calibrate the probabilities; Ctrl-C leaves this out")
     try:
@@ -93,10 +93,10 @@ def cross_fit(
     recipe: Recipe,
     preprocessing: Preprocessing,
     *,
-    folds: int,
+    folds: Sequence[Fold],
     on_training: Callable[[int, int], None],
 ) -> LeftOut:
-    """Train on all folds of the train split but one, for each fold and part; `folds` as for `leave_out`.
+    """Train on all folds of the train split but one, for each fold and part; with folds of `make_folds`.
 
     Each training has another seed, and the epochs that a training of so few images would have. The weights of its last
     epoch answer: nothing is left to choose a better one by. Raises KeyboardInterrupt when it is stopped.
@@ -106,7 +106,7 @@ def cross_fit(
     device = find_device(recipe.device)
 
     def learn(inside: Rows, outside: Rows, number: int) -> Floats:
-        on_training(number, folds * len(PARTS))
+        on_training(number, len(folds) * len(PARTS))
         seed = (recipe.seed + 1 + number) % 2**63
         part = _only(images, rows[inside])
         choices = with_enough_epochs(dataclasses.replace(StepChoices.of(recipe), keep="last", seed=seed), part)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark.evaluation.calibration import calibrate
+from fieldmark.training.left_out import make_folds
 
 Floats = npt.NDArray[np.float32]
 
@@ -122,28 +123,22 @@ def _choose_strength(
     seed: int,
 ) -> _Chosen:
     """The strength of least log loss on left-out groups, its temperature there, and the sentences that say so."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
-    folds = min(FOLDS, smallest)
-    if folds < 2:
+    folds = make_folds(labels, groups.tolist(), FOLDS, seed=seed)
+    if not folds:
         note = f"a class has a single group, so the penalty was not chosen; {FALLBACK_STRENGTH:g} was taken"
         calibration = "a class has a single group, so nothing could be left out to calibrate the probabilities by"
         return _Chosen(FALLBACK_STRENGTH, note, 1.0, calibration)
-    losses = np.zeros(len(STRENGTHS))
+    losses, judged = np.zeros(len(STRENGTHS)), sum(len(outside) for _, outside in folds)
     outputs = len(np.unique(labels)) if len(np.unique(labels)) > 2 else 1
     left_out = np.full((len(STRENGTHS), len(labels), outputs), np.nan, np.float32)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
-    for inside, outside in splitter.split(features, labels, groups):
-        if len(np.unique(labels[inside])) < len(np.unique(labels)):
-            continue  # a fold that took all of a class away has nothing to say
+    for inside, outside in folds:
         for index, (weights, bias) in enumerate(_fit(features[inside], labels[inside], STRENGTHS, balanced)):
             left_out[index, outside] = features[outside] @ weights.T + bias
             losses[index] += _log_loss(left_out[index, outside].astype(np.float64), labels[outside])
     best = int(losses.argmin())
     note = (
-        f"penalty 1/{STRENGTHS[best]:g} chosen by {folds}-fold cross-validation over groups of the training split "
-        f"(log loss {losses[best] / len(labels):.4f})"
+        f"penalty 1/{STRENGTHS[best]:g} chosen by {len(folds)}-fold cross-validation over groups of the training split "
+        f"(log loss {losses[best] / judged:.4f})"
     )
     calibrated = calibrate(left_out[best], labels, groups.tolist())
     return _Chosen(STRENGTHS[best], note, calibrated.value, calibrated.note)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fieldmark.evaluation.calibration import not_judged
 from fieldmark.evaluation.learning_curve import Point, learning_curve, not_measured
 from fieldmark.training.head import Floats, fitted_logits
-from fieldmark.training.left_out import LeftOut, Rows, fold_count, leave_out, part_of
+from fieldmark.training.left_out import LeftOut, Rows, leave_out, make_folds, part_of
 
 FOLDS = 5
 # Of each class's groups; an eighth of 50 groups is 6.
@@ -37,8 +38,8 @@ def measure_learning_curve(
     if images > MOST_IMAGES:
         rows = part_of(np.arange(images), labels, names, MOST_IMAGES / images, np.random.default_rng(seed))
         embeddings, labels, names = embeddings[rows], labels[rows], names[rows]
-    folds = fold_count(labels, names.tolist(), FOLDS)
-    if folds < 2:
+    folds = make_folds(labels, names.tolist(), FOLDS, seed=seed)
+    if not folds:
         return not_measured(SINGLE_GROUP)
 
     def learn(inside: Rows, outside: Rows, number: int) -> Floats:
@@ -58,7 +59,9 @@ def curve_of(
         # With few groups an eighth and a quarter are the same images.
         if len(rows) and (not points or mean > 1.2 * points[-1].images):
             points.append(Point(mean, _answers(logits) == labels[rows]))
-    return learning_curve(points, [groups[int(row)] for row in rows], images=images, seed=seed)
+    curve = learning_curve(points, [groups[int(row)] for row in rows], images=images, seed=seed)
+    few = not_judged(labels, rows)
+    return curve | {"sentence": f"{curve['sentence']}{few}."} if few and points else curve
 
 
 def _answers(logits: Floats) -> npt.NDArray[np.int64]:
