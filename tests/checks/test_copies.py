@@ -116,6 +116,26 @@ def test_an_audit_and_a_training_find_the_same_leaks_however_many_copies_crowd(t
     assert {leak.train for leak in found} == {"train/a/whole.png"}
 
 
+def test_what_is_no_leak_is_compared_with_the_leaks(tmp_path: Path) -> None:
+    # The embeddings put the first crop between the whole picture and the second crop.
+    places = {
+        "train/a/whole": ((0, 0, 112, 112), (1.0, 0.0)),
+        "validation/a/first": ((20, 0, 112, 92), (0.8, 0.6)),
+        "validation/a/second": ((20, 14, 112, 106), (0.0, 1.0)),
+    }
+    for name, (box, _) in places.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        scene(0).crop(box).save(tmp_path / f"{name}.png")
+    images = read(scan(tmp_path), Preprocessing(width=112, height=112))
+    embeddings = np.array([embedding for _, embedding in places.values()], dtype=np.float32)
+    context = Context(images, audit_images(images), embeddings)
+    for across in (False, True):
+        copies = find_copies(context, across_splits=across)
+        assert [(copy.i, copy.j) for copy in copies] in ([(0, 1), (1, 2)], [(1, 2), (0, 1)])
+        found = copied_leaks(dataclasses.replace(context, copies=copies))
+        assert [Path(leak.other).stem for leak in found] == ["first", "second"]
+
+
 def test_a_copy_of_a_leak_is_a_leak_and_goes_no_further(tmp_path: Path) -> None:
     for name in ("train/a/x", "train/b/y", "validation/a/p", "validation/a/q", "validation/b/r"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
