@@ -90,11 +90,11 @@ def near_duplicates(context: Context) -> tuple[list[Finding], str]:
     """The findings of the check for near-duplicates: each an image and those that were found to match it."""
     copies = context.copies or ()
     if not copies:
-        return [], "No two images show the same picture or scene."
+        return [], "No two images look like the same picture or scene."
     sets = sets_of(copies)
     findings = [_finding(context.dataset, rows, likeness) for rows, likeness in sets[:SHOWN]]
     images = len({row for rows, _ in sets for row in rows})
-    return findings, f"{counted(images, 'image')} in {counted(len(sets), 'set')} show the same picture or scene."
+    return findings, f"{counted(images, 'image')} in {counted(len(sets), 'set')} look like the same picture or scene."
 
 
 def sets_of(copies: Sequence[Copy]) -> list[tuple[list[int], float]]:
@@ -194,8 +194,8 @@ def _finding(dataset: Dataset, rows: Sequence[int], likeness: float) -> Finding:
 
 def _same(images: int) -> str:
     if images == 2:
-        return "2 images show the same picture or scene"
-    return f"{images} images show the same picture or scene: each matches the first"
+        return "2 images look like the same picture or scene"
+    return f"{images} images look like the same picture or scene: each matches the first"
 
 
 def _apart(context: Context) -> Integers:
