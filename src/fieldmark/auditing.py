@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark import storage
+from fieldmark.checks.context import Copy
 from fieldmark.checks.table import run_checks
-from fieldmark.embedding import embed, find_backbone
-from fieldmark.errors import MissingExtraError
+from fieldmark.grouping import embeddings_of, splits_itself, with_copies_joined
 from fieldmark.images.audit import Audit, audit_images
 from fieldmark.images.names import printable
 from fieldmark.images.read import Images, read
@@ -58,22 +58,23 @@ def audit(
     )
     embeddings, not_run, hint = None, "--quick leaves out what needs embeddings", "run it without --quick"
     if not quick:
-        embeddings, not_run, hint = _embeddings(images, preprocessing, progress)
+        embeddings, not_run, hint = embeddings_of(images, preprocessing, progress)
+    copies = None
     with progress.stage("check"):
-        return run_checks(images, found, embeddings, not_run=not_run, hint=hint)
+        if splits_itself(found.dataset):
+            images, found, copies = _grouped_as_trained(images, found, embeddings)
+        return run_checks(images, found, embeddings, not_run=not_run, hint=hint, copies=copies)
 
 
-def _embeddings(
-    images: Images, preprocessing: Preprocessing, progress: Progress
-) -> tuple[npt.NDArray[np.float32] | None, str, str]:
-    """The embeddings of all images; or None, why there are none, and what to do."""
-    try:
-        with progress.stage("prepare the backbone"):
-            backbone = find_backbone(preprocessing)
-    except MissingExtraError as error:
-        return None, str(error), error.hint
-    with progress.stage("embed") as step:
-        return embed(images, backbone, on_progress=step), "", ""
+def _grouped_as_trained(
+    images: Images, found: Audit, embeddings: npt.NDArray[np.float32] | None
+) -> tuple[Images, Audit, tuple[Copy, ...] | None]:
+    """With the groups by which a training would split; without embeddings it says that these are not known."""
+    if embeddings is None:
+        remark = "near-duplicates were not searched: a training joins them to groups before it splits"
+        return images, dataclasses.replace(found, remarks=(*found.remarks, remark)), None
+    found, copies = with_copies_joined(images, found, embeddings)
+    return dataclasses.replace(images, dataset=found.dataset), found, copies
 
 
 def inspect(
@@ -84,7 +85,7 @@ def inspect(
     group_by: str | None = None,
     progress: Progress | None = None,
 ) -> Audit:
-    """Problems, duplicates, groups and leaks, as every training finds them before it starts. Raises DatasetError."""
+    """Problems, duplicates, and groups and leaks by names and thumbnails alone. Raises DatasetError."""
     progress = progress or Progress(quiet=True)
     _, found = _read_and_grouped(
         directory, preprocessing, validation=validation, group_by=group_by, corrections=None, progress=progress

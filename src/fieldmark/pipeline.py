@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark import export, runs, storage
+from fieldmark.checks.context import Copy
 from fieldmark.checks.table import run_checks
 from fieldmark.classifier import load
 from fieldmark.embedding import embed, find_backbone, own_embeddings
@@ -32,6 +33,7 @@ from fieldmark.evaluation.metrics import metrics_of, overfitting
 from fieldmark.evaluation.mistakes import mistakes
 from fieldmark.evaluation.predictions import Predictions, write_csv
 from fieldmark.explanation.vocabulary import imagenet_vocabulary
+from fieldmark.grouping import MOST_CHECKED, Grouped, group, splits_itself
 from fieldmark.images.audit import Audit, audit_images
 from fieldmark.images.cache import DEFAULT_LIMIT_BYTES, cache_folder, limit_cache
 from fieldmark.images.dataset import SPLITS
@@ -56,8 +58,6 @@ if TYPE_CHECKING:
 
 # The export is checked on this many images of each split, evenly spread.
 CHECKED_IMAGES = 32
-# Images up to which a training asks what an audit does: 1-2 ms an image, and more for the labels of many.
-MOST_CHECKED = 20_000
 PACKAGES = ("fieldmark", "numpy", "pillow", "imagecodecs", "onnxruntime", "scikit-learn", "torch", "onnx")
 
 
@@ -110,8 +110,9 @@ def train(
             images = dataclasses.replace(images, dataset=without_empty_classes(images.dataset))
             require_trainable(images.dataset)
         # 3) Groups, the split, and all that is worth knowing before training.
+        grouped = _grouped(images, recipe, preprocessing, cache_limit_bytes, progress)
         with progress.stage("audit"):
-            audit = split_audited(audit_images(images, group_by=recipe.group_by), recipe)
+            audit = split_audited(grouped.audit, recipe)
             images = dataclasses.replace(images, dataset=audit.dataset)
         on_audit(audit)
         # 4) Learn: a head on the pretrained backbone (and then the backbone, too), or a whole network from scratch.
@@ -122,7 +123,7 @@ def train(
             weights = _export(learnt, images, recipe, preprocessing, run)
         # 6) What the audit asks, now that the embeddings are there: labels, shortcuts, copies, bad images.
         with progress.stage("check"):
-            audit = _checked(images, audit, recipe, preprocessing)
+            audit = _checked(images, audit, recipe, preprocessing, grouped.copies)
         # 7) Every number comes from that file's own answers.
         with progress.stage("evaluate") as step:
             predictions = predictions_of(images.dataset, *learnt.answers(run.model, step))
@@ -148,6 +149,21 @@ def _way_to_learn(own: nn.Module | None, recipe: Recipe) -> Callable[..., Learnt
     return functools.partial(learn_from_scratch, own)
 
 
+def _grouped(
+    images: Images, recipe: Recipe, preprocessing: Preprocessing, cache_limit_bytes: int, progress: Progress
+) -> Grouped:
+    """The images' groups; near-duplicates are searched where a split is made by them, and no others need the time."""
+    if recipe.validation_fraction and splits_itself(images.dataset):
+        found, copies = group(
+            images, preprocessing, group_by=recipe.group_by, progress=progress, cache_limit_bytes=cache_limit_bytes
+        )
+        # Reading for another image size may tell other sizes of a few formats; the images trained on are these.
+        dataset = images.dataset.replace(groups=found.groups.names)
+        return Grouped(dataclasses.replace(found, dataset=dataset), copies)
+    with progress.stage("audit"):
+        return Grouped(audit_images(images, group_by=recipe.group_by), None)
+
+
 def split_audited(found: Audit, recipe: Recipe) -> Audit:
     """The audit with a validation split: the folder's own, or one made of whole groups of the training images."""
     dataset = found.dataset
@@ -168,21 +184,28 @@ def split_audited(found: Audit, recipe: Recipe) -> Audit:
     return dataclasses.replace(found, dataset=dataset.replace(splits=splits))
 
 
-def _checked(images: Images, found: Audit, recipe: Recipe, preprocessing: Preprocessing) -> Audit:
+def _checked(
+    images: Images,
+    found: Audit,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    copies: tuple[Copy, ...] | None = None,
+) -> Audit:
     """The audit with the answers of those checks that take about a second of a training of a thousand images.
 
-    Near-duplicates inside of a split take several; those between splits, which make numbers too good, are searched.
-    With a network from scratch what needs the backbone's embeddings takes several, too.
+    Near-duplicates inside of a split take several; those between splits, which make numbers too good, are searched,
+    unless `copies` are all of them already. With a network from scratch what needs the backbone's embeddings takes
+    several, too.
     """
     if len(found.dataset) > MOST_CHECKED:
         return found
     hint = f"`fieldmark audit {shlex.quote(printable(str(found.dataset.root)))}` asks it"
     if not _on_backbone(recipe):
         reason = "this network is trained from scratch, and the pretrained backbone would have to see every image"
-        return run_checks(images, found, None, not_run=reason, hint=hint)
+        return run_checks(images, found, None, not_run=reason, hint=hint, copies=copies)
     embeddings = embed(images, find_backbone(preprocessing))
-    slow = {"near_duplicates"}
-    return run_checks(images, found, embeddings, not_run="it takes longer than the training", hint=hint, without=slow)
+    why = "it takes longer than the training"
+    return run_checks(images, found, embeddings, not_run=why, hint=hint, without={"near_duplicates"}, copies=copies)
 
 
 def _on_backbone(recipe: Recipe) -> bool:

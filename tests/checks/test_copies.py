@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from fieldmark.checks.candidates import Compared, candidates
 from fieldmark.checks.context import Context, Copy
-from fieldmark.checks.copies import _candidates, _Compared, find_copies, leaks, sets_of
+from fieldmark.checks.copies import copied_leaks, find_copies, leaks, sets_of
 from fieldmark.images.audit import Leak, audit_images
 from fieldmark.images.read import read
 from fieldmark.images.scan import scan
@@ -94,6 +95,59 @@ def test_across_splits_only_copies_of_training_images_are_found(tmp_path: Path) 
     assert len(across) < len(everything)
 
 
+def test_an_audit_and_a_training_find_the_same_leaks_however_many_copies_crowd(tmp_path: Path) -> None:
+    places = {f"validation/a/{name}": (left, 0, left + 92, 100) for left, name in enumerate("bcdefghk", start=4)}
+    for name, box in {"train/a/whole": (0, 0, 112, 112), "train/b/other": None, **places}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (scene(0).crop(box) if box else scene(1)).save(tmp_path / f"{name}.png")
+    images = read(scan(tmp_path), Preprocessing(width=112, height=112))
+    audit = audit_images(images)
+    near = audit.dataset.splits == "validation"
+    embeddings = np.where(near[:, None], [[1.0, 0.0]], [[0.8, 0.6]]).astype(np.float32)
+    context = Context(dataclasses.replace(images, dataset=audit.dataset), audit, embeddings)
+    of_audit, of_training = (
+        copied_leaks(dataclasses.replace(context, copies=find_copies(context, across_splits=across)))
+        for across in (False, True)
+    )
+    found = [*audit.leaks, *of_audit]
+    assert of_audit == of_training
+    assert {leak.other for leak in found} == {f"{name}.png" for name in places}
+    assert len(found) == len(places)
+    assert {leak.train for leak in found} == {"train/a/whole.png"}
+
+
+def test_what_is_no_leak_is_compared_with_the_leaks(tmp_path: Path) -> None:
+    # The embeddings put the first crop between the whole picture and the second crop.
+    places = {
+        "train/a/whole": ((0, 0, 112, 112), (1.0, 0.0)),
+        "validation/a/first": ((20, 0, 112, 92), (0.8, 0.6)),
+        "validation/a/second": ((20, 14, 112, 106), (0.0, 1.0)),
+    }
+    for name, (box, _) in places.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        scene(0).crop(box).save(tmp_path / f"{name}.png")
+    images = read(scan(tmp_path), Preprocessing(width=112, height=112))
+    embeddings = np.array([embedding for _, embedding in places.values()], dtype=np.float32)
+    context = Context(images, audit_images(images), embeddings)
+    for across in (False, True):
+        copies = find_copies(context, across_splits=across)
+        assert [(copy.i, copy.j) for copy in copies] in ([(0, 1), (1, 2)], [(1, 2), (0, 1)])
+        found = copied_leaks(dataclasses.replace(context, copies=copies))
+        assert [Path(leak.other).stem for leak in found] == ["first", "second"]
+
+
+def test_a_copy_of_a_leak_is_a_leak_and_goes_no_further(tmp_path: Path) -> None:
+    for name in ("train/a/x", "train/b/y", "validation/a/p", "validation/a/q", "validation/b/r"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        scene(ord(name[-1])).save(tmp_path / f"{name}.png")
+    images = read(scan(tmp_path), Preprocessing(width=112, height=112))
+    chain = (Copy(0, 2, 0.9, 0.9), Copy(2, 3, 0.82, 0.9), Copy(3, 4, 0.95, 0.9))
+    assert copied_leaks(Context(images, audit_images(images), copies=chain)) == (
+        Leak("train/a/x.png", "validation/a/p.png", 0.1),
+        Leak("train/a/x.png", "validation/a/q.png", 0.18),
+    )
+
+
 def test_a_leak_by_likeness_is_called_one(tmp_path: Path) -> None:
     for name, number in (("train/a/x", 0), ("train/b/y", 1), ("validation/a/z", 0)):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
@@ -110,8 +164,8 @@ def test_a_leak_by_likeness_is_called_one(tmp_path: Path) -> None:
     assert "too good" in sentence
 
 
-def test_blank_pages_are_no_candidates() -> None:
+def test_blank_pages_are_nocandidates() -> None:
     pages = np.full((4, 16, 16, 3), 250, np.uint8)
     pages[:, 3, 3] -= 1
-    pairs = _candidates(np.eye(4, dtype=np.float32), pages, _Compared(np.arange(4), None), np.zeros(4, dtype=bool))
+    pairs = candidates(np.eye(4, dtype=np.float32), pages, Compared(np.arange(4), None), np.zeros(4, dtype=bool))
     assert len(pairs) == 0

@@ -8,90 +8,93 @@ detail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from fieldmark.checks import alignment, planes
+from fieldmark.checks.candidates import Compared, Integers, candidates, unframed_thumbnails, unit
 from fieldmark.checks.context import Context, Copy, Floats
 from fieldmark.images.audit import Leak
 from fieldmark.images.dataset import Dataset
-from fieldmark.images.duplicates import MINIMUM_CONTRAST, contrasts, thumbnail
 from fieldmark.images.findings import Finding
 from fieldmark.images.names import counted
 from fieldmark.images.threads import ordered_map
 
-Integers = npt.NDArray[np.intp]
-
-NEIGHBOURS = 3  # candidates an image, of each of the two kinds
-LEAST_COSINE = 0.55  # of embeddings; below it hardly a copy was found
-LEAST_CORRELATION = 0.9  # of small pictures
-SMALL = 8  # cells of a small picture, each way
-RIM = 40.0  # levels: the most that the outermost cells of a framed picture vary
-BLOCK = 256  # images that are compared with all others at a time: 100 MB for 100,000 images
-
 # Details that agree this well are a copy (measured: see `alignment.similarity`).
 LIKENESS = 0.8
-# Frames of two sequences are compared only where they are this alike: a figure or a place filmed twice is no copy.
-LEAST_COSINE_OF_SEQUENCES, LEAST_CORRELATION_OF_SEQUENCES = 0.9, 0.97
 # And then one is a copy of the other only if it is this much nearer than the nearest frame of either's own sequence.
 NEARER = 0.5
 SHOWN = 1000  # pairs that become findings; more are counted
 
 
-class _Compared(NamedTuple):
-    """Which images are compared with which."""
+class _Search(NamedTuple):
+    """What is compared, and what was found out about pairs already."""
 
-    apart: Integers  # (n,): images with the same number are not
-    training: npt.NDArray[np.bool_] | None  # (n,): of these only such as are in training, with such as are not
-
-    def never(self, rows: slice) -> npt.NDArray[np.bool_]:
-        """Whether (rows, n) are left out."""
-        never = self.apart[rows][:, None] == self.apart[None]
-        if self.training is not None:
-            never |= self.training[rows][:, None] | ~self.training[None]
-        return np.asarray(never)
+    context: Context
+    units: Floats  # (n, d): embeddings of length 1
+    thumbnails: npt.NDArray[np.uint8]
+    apart: Integers  # (n,): images with the same number are not compared
+    frames: npt.NDArray[np.bool_]  # (n,): of a sequence
+    judged: dict[tuple[int, int], float]  # how alike pairs are that were laid over each other
 
 
 def find_copies(context: Context, *, across_splits: bool = False) -> tuple[Copy, ...]:
     """Return the near-duplicates of a dataset, the most alike first; identical images are left out.
 
     Images that file names put into one group, such as frames of one sequence, are alike by nature and not compared.
-    Of an image that resembles several frames of one sequence only the likest is named. With `across_splits` images
-    outside of training are compared with training images, and no others: what a leak is, at a third of the cost.
+    Of an image that resembles several frames of one sequence only the likest is named. Training images are compared
+    with the others first, whatever else is near them, and what is left of those with the leaks that were found. With
+    `across_splits` nothing else is compared: so an audit and a training find the same leaks.
     """
-    dataset = context.dataset
-    if context.embeddings is None or len(dataset) < 2:
+    splits = context.dataset.splits
+    if context.embeddings is None or len(splits) < 2:
         return ()
-    apart = _apart(context)
-    frames = np.bincount(apart)[apart] > 1
-    compared = _Compared(apart, dataset.splits == "train" if across_splits else None)
-    units = _unit(context.embeddings)
-    pairs = _candidates(units, _unframed_thumbnails(context), compared, frames)
-    likeness = _likeness(context, pairs)
-    similarity = np.einsum("md,md->m", units[pairs[:, 0]], units[pairs[:, 1]])
+    units, apart = unit(context.embeddings), _apart(context)
+    search = _Search(context, units, unframed_thumbnails(context), apart, np.bincount(apart)[apart] > 1, {})
+    outside = np.isin(splits, ("validation", "test"))
+    found = set(_copies_between(search, np.where(splits == "train", 0, np.where(outside, 1, -1))))
+    leaked = _leaked(dataclasses.replace(context, copies=tuple(found)))
+    found |= set(_copies_between(search, np.where(outside, leaked, -1)))
+    if not across_splits:
+        found |= set(_copies_between(search, None))
+    return tuple(sorted(found, key=_likest_first))
+
+
+def _copies_between(search: _Search, sides: Integers | None) -> list[Copy]:
+    """The copies among those images that `Compared` would compare."""
+    if sides is not None and not (np.any(sides == 0) and np.any(sides == 1)):
+        return []
+    pairs = candidates(search.units, search.thumbnails, Compared(search.apart, sides), search.frames)
+    likeness = _likeness(search, pairs)
+    similarity = np.einsum("md,md->m", search.units[pairs[:, 0]], search.units[pairs[:, 1]])
     kept = likeness >= LIKENESS
-    of_sequences = np.flatnonzero(kept & frames[pairs].all(axis=1))
-    kept[of_sequences] = _nearer_than_mates(context, units, apart, pairs[of_sequences], likeness[of_sequences])
+    of_sequences = np.flatnonzero(kept & search.frames[pairs].all(axis=1))
+    kept[of_sequences] = _nearer_than_mates(search, pairs[of_sequences], likeness[of_sequences])
     copies = [
         Copy(int(i), int(j), round(float(alike), 4), round(float(cosine), 4))
         for (i, j), alike, cosine in zip(pairs[kept], likeness[kept], similarity[kept], strict=True)
     ]
-    copies.sort(key=lambda copy: (-copy.likeness, copy.i, copy.j))
-    return tuple(_likest_of_groups(copies, apart))
+    return _likest_of_groups(sorted(copies, key=_likest_first), search.apart)
+
+
+def _likest_first(copy: Copy) -> tuple[float, int, int]:
+    return -copy.likeness, copy.i, copy.j
 
 
 def near_duplicates(context: Context) -> tuple[list[Finding], str]:
     """The findings of the check for near-duplicates: each an image and those that were found to match it."""
     copies = context.copies or ()
     if not copies:
-        return [], "No two images show the same picture or scene."
+        return [], "No two images look like the same picture or scene."
     sets = sets_of(copies)
     findings = [_finding(context.dataset, rows, likeness) for rows, likeness in sets[:SHOWN]]
     images = len({row for rows, _ in sets for row in rows})
-    return findings, f"{counted(images, 'image')} in {counted(len(sets), 'set')} show the same picture or scene."
+    return findings, f"{counted(images, 'image')} in {counted(len(sets), 'set')} look like the same picture or scene."
 
 
 def sets_of(copies: Sequence[Copy]) -> list[tuple[list[int], float]]:
@@ -142,17 +145,38 @@ def leaks(context: Context) -> tuple[list[Finding], str]:
 
 
 def copied_leaks(context: Context) -> tuple[Leak, ...]:
-    """Leaks that near-duplicates show and groups do not: one for each image outside of training."""
+    """Leaks that near-duplicates show and groups do not: one for each image outside of training.
+
+    An image is a leak, too, whose copy outside of training is one: a copy with a date bar may resemble the crop of a
+    training image and no longer that image itself.
+    """
     dataset = context.dataset
-    known = {leak.other for leak in context.audit.leaks}
-    found: dict[str, Leak] = {}
-    for copy in context.copies or ():
-        for inside, outside in ((copy.i, copy.j), (copy.j, copy.i)):
-            path = dataset.paths[outside]
-            if dataset.splits[inside] == "train" and dataset.splits[outside] in ("validation", "test"):
-                if path not in known:
-                    found.setdefault(path, Leak(dataset.paths[inside], path, round(1 - copy.likeness, 4)))
-    return tuple(found.values())
+    known = {leak.other: leak for leak in context.audit.leaks}
+    direct: dict[str, Leak] = {}
+    outside = np.isin(dataset.splits, ("validation", "test"))
+    for one, other, copy in _both_ways(context.copies or ()):
+        path = dataset.paths[other]
+        if dataset.splits[one] == "train" and outside[other] and path not in known:
+            direct.setdefault(path, Leak(dataset.paths[one], path, round(1 - copy.likeness, 4)))
+    known |= direct
+    further: dict[str, Leak] = {}
+    for one, other, copy in _both_ways(context.copies or ()):
+        path, leak = dataset.paths[other], known.get(dataset.paths[one])
+        if leak is not None and outside[other] and path not in known:
+            further.setdefault(path, Leak(leak.train, path, max(leak.distance, round(1 - copy.likeness, 4))))
+    return (*direct.values(), *further.values())
+
+
+def _leaked(context: Context) -> npt.NDArray[np.intp]:
+    # (n,): 1 for images that are leaks by groups or copies, else 0
+    leaks = {leak.other for leak in (*context.audit.leaks, *copied_leaks(context))}
+    return np.array([path in leaks for path in context.dataset.paths], dtype=np.intp)
+
+
+def _both_ways(copies: Sequence[Copy]) -> Iterator[tuple[int, int, Copy]]:
+    for copy in copies:
+        yield copy.i, copy.j, copy
+        yield copy.j, copy.i, copy
 
 
 def _finding(dataset: Dataset, rows: Sequence[int], likeness: float) -> Finding:
@@ -170,8 +194,8 @@ def _finding(dataset: Dataset, rows: Sequence[int], likeness: float) -> Finding:
 
 def _same(images: int) -> str:
     if images == 2:
-        return "2 images show the same picture or scene"
-    return f"{images} images show the same picture or scene: each matches the first"
+        return "2 images look like the same picture or scene"
+    return f"{images} images look like the same picture or scene: each matches the first"
 
 
 def _apart(context: Context) -> Integers:
@@ -186,82 +210,32 @@ def _apart(context: Context) -> Integers:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.intp)
 
 
-def _candidates(
-    units: Floats, thumbnails: npt.NDArray[np.uint8], compared: _Compared, frames: npt.NDArray[np.bool_]
-) -> Integers:
-    """Pairs (m, 2), i < j, worth a look in detail; `frames` are the images that belong to a sequence."""
-    by_embedding, cosines = _neighbours(lambda rows: units[rows] @ units.T, compared, LEAST_COSINE)
-    small = planes.reduced(thumbnails @ planes.LUMINANCE, SMALL)
-    turns = [_flat(planes.turned(small, turn)) for turn in range(8)]
-    plain = contrasts(thumbnails) < MINIMUM_CONTRAST  # blank pages all look alike
-
-    def correlations(rows: slice) -> Floats:
-        best = turns[0][rows] @ turns[0].T
-        for turn in turns[1:]:
-            np.maximum(best, turns[0][rows] @ turn.T, out=best)
-        best[:, plain] = -1
-        return best
-
-    by_look, looks = _neighbours(correlations, compared, LEAST_CORRELATION)
-    kept_cosines = (cosines >= LEAST_COSINE_OF_SEQUENCES) | ~frames[by_embedding].all(axis=1)
-    kept_looks = (looks >= LEAST_CORRELATION_OF_SEQUENCES) | ~frames[by_look].all(axis=1)
-    pairs = np.concatenate([by_embedding[kept_cosines], by_look[kept_looks]])
-    return np.unique(np.sort(pairs, axis=1), axis=0)
-
-
-def _unframed_thumbnails(context: Context) -> npt.NDArray[np.uint8]:
-    # A frame would be all that a small picture shows; the pixels are read only where its rim is of one colour.
-    thumbnails = context.images.thumbnails().copy()
-    rim = np.concatenate([thumbnails[:, 0], thumbnails[:, -1], thumbnails[:, 1:-1, 0], thumbnails[:, 1:-1, -1]], axis=1)
-    for row in np.flatnonzero(rim.std(axis=1).max(axis=1, initial=0) < RIM).tolist():
-        (image,) = context.images.pixels([row])
-        inner = planes.without_frame(image)
-        if inner is not image:
-            thumbnails[row] = thumbnail(inner)
-    return thumbnails
-
-
-def _nearer_than_mates(
-    context: Context, units: Floats, apart: Integers, pairs: Integers, likeness: Floats
-) -> npt.NDArray[np.bool_]:
+def _nearer_than_mates(search: _Search, pairs: Integers, likeness: Floats) -> npt.NDArray[np.bool_]:
     """Whether the two of each pair (m, 2) are clearly nearer to each other than to their own sequences' frames."""
     mates = np.full(pairs.shape, -1, dtype=np.intp)
     for place, row in enumerate(pairs.ravel()):
-        others = np.setdiff1d(np.flatnonzero(apart == apart[row]), [row])
-        mates.flat[place] = others[(units[others] @ units[row]).argmax()]
-    of_mates = _likeness(context, np.stack([pairs.ravel(), mates.ravel()], axis=1)).reshape(-1, 2)
+        others = np.setdiff1d(np.flatnonzero(search.apart == search.apart[row]), [row])
+        mates.flat[place] = others[(search.units[others] @ search.units[row]).argmax()]
+    of_mates = _likeness(search, np.stack([pairs.ravel(), mates.ravel()], axis=1)).reshape(-1, 2)
     return np.asarray(1 - likeness < NEARER * (1 - of_mates.max(axis=1, initial=0)))
 
 
-def _neighbours(likenesses: Callable[[slice], Floats], compared: _Compared, least: float) -> tuple[Integers, Floats]:
-    # The likest others of each image, pairs (m, 2) and how alike, block by block: n² work, memory for one block.
-    found: list[Integers] = [np.zeros((0, 2), dtype=np.intp)]
-    alike: list[Floats] = [np.zeros(0, dtype=np.float32)]
-    for start in range(0, len(compared.apart), BLOCK):
-        rows = slice(start, start + BLOCK)
-        scores = likenesses(rows)
-        scores[compared.never(rows)] = -1
-        own = np.arange(len(scores))
-        for _ in range(NEIGHBOURS):
-            other = scores.argmax(axis=1)
-            near = scores[own, other] >= least
-            found.append(np.stack([own[near] + start, other[near]], axis=1))
-            alike.append(scores[own, other][near])
-            scores[own, other] = -1
-            if not near.any():
-                break
-    return np.concatenate(found), np.concatenate(alike)
-
-
-def _likeness(context: Context, pairs: Integers) -> Floats:
+def _likeness(search: _Search, pairs: Integers) -> Floats:
     # In the order of their rows, neighbouring pairs share images, which are read and reduced once a block.
+    new = np.array([pair for pair in map(tuple, pairs.tolist()) if pair not in search.judged], dtype=np.intp)
+
     def part(start: int) -> Floats:
-        rows, places = np.unique(pairs[start : start + alignment.BLOCK], return_inverse=True)
-        pictures = [planes.without_frame(image) for image in context.images.pixels(rows)]
+        rows, places = np.unique(new[start : start + alignment.BLOCK], return_inverse=True)
+        pictures = [planes.without_frame(image) for image in search.context.images.pixels(rows)]
         return alignment.similarity(planes.planes(pictures), places.reshape(-1, 2))
 
-    parts = ordered_map(part, range(0, len(pairs), alignment.BLOCK), ahead=1)
-    return np.concatenate([np.zeros(0, dtype=np.float32), *parts])
+    # One BLAS thread: the products are too small for several, which only wait for each other (8 instead of 25 s of
+    # processor time for 540 leaves on a busy machine).
+    with threadpool_limits(1, user_api="blas"):
+        parts = list(ordered_map(part, range(0, len(new), alignment.BLOCK), ahead=1))
+    scores = np.concatenate([np.zeros(0, dtype=np.float32), *parts])
+    search.judged.update(zip(map(tuple, new.tolist()), scores.tolist(), strict=True))
+    return np.array([search.judged[pair] for pair in map(tuple, pairs.tolist())], dtype=np.float32)
 
 
 def _likest_of_groups(copies: Sequence[Copy], apart: Integers) -> list[Copy]:
@@ -274,12 +248,3 @@ def _likest_of_groups(copies: Sequence[Copy], apart: Integers) -> list[Copy]:
             kept.append(copy)
         seen |= keys
     return kept
-
-
-def _unit(vectors: Floats) -> Floats:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6), dtype=np.float32)
-
-
-def _flat(pictures: Floats) -> Floats:
-    flat = pictures.reshape(len(pictures), -1)
-    return _unit(flat - flat.mean(axis=1, keepdims=True))

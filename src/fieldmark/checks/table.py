@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fieldmark.checks.context import Context, Floats, groups_of_classes
+from fieldmark.checks.context import Context, Copy, Floats, groups_of_classes
 from fieldmark.checks.copies import copied_leaks, find_copies, leaks, near_duplicates
 from fieldmark.checks.labels import check_labels
 from fieldmark.checks.quality import check_quality
@@ -141,19 +141,24 @@ def run_checks(
     not_run: str = "",
     hint: str = "",
     without: Collection[str] = (),
+    copies: tuple[Copy, ...] | None = None,
 ) -> Audit:
     """Return the audit with the answers of all CHECKS.
 
     `images` and `audit` describe one dataset; `embeddings` (n, d) are those of `fieldmark.embedding`, or None. The
     checks that need them then, and those named in `without`, say `not_run` and `hint`. Without the near-duplicates
-    only those between training and the other splits are searched, for the leaks.
+    only those between training and the other splits are searched, for the leaks. `copies` are all near-duplicates
+    where they were found already; nothing is searched then.
     """
     left_out = {name for name, check in CHECKS.items() if check.cost == "embeddings" and embeddings is None}
     left_out |= set(without)
-    context = Context(images, audit, embeddings)
-    if embeddings is not None:
+    if copies is not None:
+        left_out -= {"near_duplicates"}
+    context = Context(images, audit, embeddings, copies)
+    if embeddings is not None and copies is None:
         across = "near_duplicates" in left_out
         context = dataclasses.replace(context, copies=find_copies(context, across_splits=across))
+    if context.copies is not None:
         audit = dataclasses.replace(audit, leaks=(*audit.leaks, *copied_leaks(context)))
         context = dataclasses.replace(context, audit=audit)
     pairs = () if "near_duplicates" in left_out else _pairs(context)

@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,7 @@ GROUP_RULES = {
     ),
 }
 
+CONTENT = "image:"  # in front of the hash, in the name of an image that stands alone
 MINIMUM_SEQUENCES = 4  # of a rule: with fewer, the images cannot tell
 
 
@@ -111,6 +112,30 @@ def find_groups(
         sequences=len(_sequences(names)),
         by_name=tuple(names),
     )
+
+
+def join_groups(groups: Groups, pairs: Iterable[tuple[int, int]]) -> Groups:
+    """The groups of n images with those of each pair of rows joined, and named as `find_groups` names them.
+
+    >>> rows = find_groups(["a", "b"], ["x", "y"], ["c", "c"], np.zeros((2, 16, 16, 3), np.uint8), group_by="none")
+    >>> join_groups(rows, [(0, 1)]).names
+    ('image:x', 'image:x')
+    """
+    parents = list(range(len(groups.names)))
+    first: dict[str, int] = {}
+    for row, name in enumerate(groups.names):
+        parents[row] = first.setdefault(name, row)
+    joined = 0
+    for a, b in pairs:
+        one, other = root_of(parents, a), root_of(parents, b)
+        joined += one != other
+        parents[one] = other
+    if not joined:
+        return groups
+    by_names = {name for name in groups.by_name if name is not None}
+    names = _smallest(parents, [(name not in by_names, name) for name in groups.names])
+    meaning = f"{groups.meaning} With near-duplicates joined, too: {_sizes(names)}."
+    return replace(groups, meaning=meaning, names=tuple(names), count=len(set(names)))
 
 
 def _names_any(paths: Sequence[str], expression: str) -> bool:
@@ -232,26 +257,33 @@ def _codes(values: Iterable[object]) -> Integers:
 def _join(names: Names, hashes: Sequence[str], copies: Copies) -> list[str]:
     # The final name of each image: union-find over equal names, equal content and near copies.
     parents = list(range(len(names)))
-
-    def root(row: int) -> int:
-        while parents[row] != row:
-            parents[row] = row = parents[parents[row]]
-        return row
-
     first: dict[tuple[bool, str], int] = {}
     keys = [
-        (name is None, f"image:{content}" if name is None else name)
+        (name is None, f"{CONTENT}{content}" if name is None else name)
         for name, content in zip(names, hashes, strict=True)
     ]
     for row, (key, content) in enumerate(zip(keys, hashes, strict=True)):
-        parents[root(row)] = root(first.setdefault((True, f"image:{content}"), row))
-        parents[root(row)] = root(first.setdefault(key, row))
+        parents[root_of(parents, row)] = root_of(parents, first.setdefault((True, f"{CONTENT}{content}"), row))
+        parents[root_of(parents, row)] = root_of(parents, first.setdefault(key, row))
     for a, b, _ in copies:
-        parents[root(a)] = root(b)
+        parents[root_of(parents, a)] = root_of(parents, b)
+    return _smallest(parents, keys)
+
+
+def root_of(parents: list[int], row: int) -> int:
+    """The root of the tree that `row` stands in, of a union-find; shortens the way there."""
+    while parents[row] != row:
+        parents[row] = row = parents[parents[row]]
+    return row
+
+
+def _smallest(parents: list[int], keys: Sequence[tuple[bool, str]]) -> list[str]:
+    # The name of each row's tree: its smallest key, where one from a file name comes first.
     smallest: dict[int, tuple[bool, str]] = {}
     for row, key in enumerate(keys):
-        smallest[root(row)] = min(key, smallest.get(root(row), key))
-    return [smallest[root(row)][1] for row in range(len(names))]
+        root = root_of(parents, row)
+        smallest[root] = min(key, smallest.get(root, key))
+    return [smallest[root_of(parents, row)][1] for row in range(len(parents))]
 
 
 def _sequences(names: Names) -> dict[str, int]:

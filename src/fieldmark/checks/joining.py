@@ -1,0 +1,108 @@
+"""Joining: which near-duplicates a split keeps together, so that copies never chain a whole class into one group."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldmark.checks.context import Copy
+from fieldmark.images.groups import Groups, join_groups, root_of
+
+Labels = npt.NDArray[np.integer]
+
+# Chosen on the training splits of three datasets with planted copies (docs/decisions/0013-copies-in-groups.md).
+SURE = 0.95  # likeness from which a pair joins any two groups
+FEW = 2  # pictures: below SURE a pair joins a group of at most so many to another, and never two large ones
+HARMLESS = 10  # pictures: a group of at most so many may hold most of a class, which then is a small one
+
+
+def join_copies(
+    groups: Groups,
+    hashes: Sequence[str],
+    labels: Labels,
+    copies: Sequence[Copy],
+    classes: Sequence[str],
+) -> tuple[Groups, list[str]]:
+    """Return the groups with near-duplicates joined, and sentences on what was left apart.
+
+    All describe the same n images; `labels` below 0 are of images that no split is made of, and `copies` are rows of
+    the others. The likest pairs are joined first. A class whose groups
+    would become fewer than two that are its own keeps its less sure pairs apart, or else all of them: it could not
+    be split. What is left apart can be found as a leak. Neither the order of images nor that of pairs matters.
+    """
+    ranked = sorted(copies, key=lambda copy: (-copy.likeness, *sorted((hashes[copy.i], hashes[copy.j]))))
+    least = np.zeros(len(classes))  # likeness that a pair of images of each class needs to join
+    while True:
+        allowed = [copy for copy in ranked if copy.likeness >= least[labels[[copy.i, copy.j]]].max(initial=0)]
+        joined = join_groups(groups, _safe(groups, labels, allowed))
+        chained = [label for label in _chained(groups.names, joined.names, labels) if least[label] <= 1]
+        if not chained:
+            return joined, [_left_apart(classes[label], least[label]) for label in np.flatnonzero(least).tolist()]
+        least[chained] = np.where(least[chained] == 0, SURE, 2)
+
+
+def _left_apart(name: str, least: float) -> str:
+    what = "only the likest" if least <= 1 else "none"
+    return (
+        f"near-duplicates connect nearly all images of {name}, so that {what} of them are kept on one side of the "
+        "split: validation may show what training shows"
+    )
+
+
+class _Part(NamedTuple):
+    """What a group holds."""
+
+    pictures: int  # the frames of a sequence are so many; copies of one picture are one
+    images: Counter[int]  # of each class
+
+
+def _safe(groups: Groups, labels: Labels, ranked: Sequence[Copy]) -> list[tuple[int, int]]:
+    # Pairs of rows, the likest first, without those below SURE that would make too large a group.
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups.names))}
+    of_group: list[Counter[int]] = [Counter() for _ in numbers]
+    for name, label in zip(groups.names, labels.tolist(), strict=True):
+        of_group[numbers[name]][label] += 1
+    frames = Counter(name for name, said in zip(groups.names, groups.by_name, strict=True) if said is not None)
+    parts = [_Part(max(1, frames[name]), of_group[number]) for name, number in numbers.items()]
+    total = sum(of_group, Counter[int]())
+    parents = list(range(len(numbers)))
+    pairs = []
+    for copy in ranked:
+        one, other = (root_of(parents, numbers[groups.names[row]]) for row in (copy.i, copy.j))
+        if one == other or (copy.likeness < SURE and _too_large(parts[one], parts[other], total)):
+            continue
+        parents[other] = one
+        parts[one] = _Part(parts[one].pictures + parts[other].pictures, parts[one].images + parts[other].images)
+        pairs.append((copy.i, copy.j))
+    return pairs
+
+
+def _too_large(one: _Part, other: _Part, total: Counter[int]) -> bool:
+    """Whether both are large, or their union has most of a class that neither of them had most of."""
+    if min(one.pictures, other.pictures) > FEW:
+        return True
+    most = [label for label in one.images | other.images if 2 * (one.images + other.images)[label] > total[label]]
+    news = [label for label in most if 2 * max(one.images[label], other.images[label]) <= total[label]]
+    return bool(news) and one.pictures + other.pictures > HARMLESS
+
+
+def _chained(before: Sequence[str], after: Sequence[str], labels: Labels) -> list[int]:
+    """Classes that joining changed and that have fewer than two groups of their own left."""
+    of_class: dict[int, set[str]] = defaultdict(set)
+    were: dict[int, set[str]] = defaultdict(set)
+    classes: dict[str, set[int]] = defaultdict(set)
+    for old, new, label in zip(before, after, labels.tolist(), strict=True):
+        if label < 0:
+            continue
+        were[label].add(old)
+        of_class[label].add(new)
+        classes[new].add(label)
+    return [label for label in of_class if len(_own(of_class[label], classes)) < 2 and of_class[label] != were[label]]
+
+
+def _own(names: Collection[str], classes: dict[str, set[int]]) -> list[str]:
+    return [name for name in names if len(classes[name]) == 1]

@@ -1,0 +1,141 @@
+"""Joining: near-duplicates come to stand in one group, and no chain of them swallows a class."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from fieldmark.checks.context import Copy
+from fieldmark.checks.joining import FEW, HARMLESS, SURE, join_copies
+from fieldmark.images.groups import Groups
+from fieldmark.images.split import choose_validation
+
+WEAK = 0.85
+
+
+def alone(images: int, *, frames: int = 0) -> Groups:
+    """Groups of images that stand alone, of which the first are `frames` of one sequence."""
+    said = ["a/clip1"] * frames + [None] * (images - frames)
+    names = tuple(name or f"image:{row:03}" for row, name in enumerate(said))
+    return Groups("none", "By name.", names, len(set(names)), bool(frames), tuple(said))
+
+
+def hashes(images: int) -> list[str]:
+    return [f"{row:03}" for row in range(images)]
+
+
+def joined(
+    groups: Groups, pairs: Sequence[tuple[int, int]], likeness: float, labels: Sequence[int] | None = None
+) -> tuple[list[int], list[str]]:
+    """The sizes of the groups, the largest first, and the remarks."""
+    images = len(groups.names)
+    classes = np.array(labels if labels is not None else [0] * images)
+    copies = [Copy(*sorted(pair), likeness, 0.9) for pair in pairs]
+    found, remarks = join_copies(groups, hashes(images), classes, copies, ["cats", "dogs"])
+    assert found.count == len(set(found.names))
+    return sorted(Counter(found.names).values(), reverse=True), remarks
+
+
+@pytest.mark.parametrize("likeness", [WEAK, SURE])
+def test_copies_come_into_the_group_of_their_original(likeness: float) -> None:
+    groups, remarks = joined(alone(20, frames=5), [(0, 5), (1, 6), (7, 8)], likeness)
+    assert (groups[:3], remarks) == ([7, 2, 1], [])
+
+
+def test_a_less_sure_pair_joins_no_two_large_groups() -> None:
+    cliques = [*itertools.combinations(range(4), 2), *itertools.combinations(range(4, 8), 2)]
+    copies = [Copy(*pair, 0.99, 0.9) for pair in cliques]
+    for likeness, sizes in ((WEAK, [4, 4]), (SURE, [8, 1])):
+        groups, _ = join_copies(
+            alone(30), hashes(30), np.zeros(30, int), [*copies, Copy(3, 4, likeness, 0.9)], ["cats"]
+        )
+        assert sorted(Counter(groups.names).values(), reverse=True)[:2] == sizes
+    assert FEW < 4
+
+
+def test_two_sequences_are_not_joined_by_a_less_sure_pair_of_frames() -> None:
+    names = ("a/1",) * 5 + ("a/2",) * 5
+    groups = Groups("sequence", "", names, 2, 2, names)
+    assert joined(groups, [(0, 5)], WEAK)[0] == [5, 5]
+
+
+def test_a_chain_of_less_sure_pairs_does_not_swallow_a_class() -> None:
+    chain = list(itertools.pairwise(range(60)))
+    groups, remarks = joined(alone(60), chain, WEAK)
+    assert HARMLESS < groups[0] <= 30
+    assert remarks == []
+
+
+def test_a_class_that_is_one_chain_can_be_split_nevertheless_and_this_is_said() -> None:
+    labels = [0] * 12 + [1] * 12
+    chain = list(itertools.pairwise(range(12)))
+    groups, remarks = joined(alone(24), [*chain, (12, 13)], 0.99, labels)
+    assert groups[:2] == [2, 1]  # the other class keeps its copies together
+    assert remarks == [
+        "near-duplicates connect nearly all images of cats, so that none of them are kept on one side of the split: "
+        "validation may show what training shows"
+    ]
+
+
+def test_where_less_sure_pairs_chain_a_class_the_likest_stay_together() -> None:
+    copies = [Copy(0, 1, 0.99, 0.9), Copy(1, 2, WEAK, 0.9), Copy(2, 3, WEAK, 0.9)]
+    groups, remarks = join_copies(alone(4), hashes(4), np.zeros(4, int), copies, ["cats"])
+    assert Counter(Counter(groups.names).values()) == Counter({2: 1, 1: 2})
+    assert "only the likest of them" in remarks[0]
+
+
+def test_whatever_is_joined_every_class_can_be_split() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        labels = np.repeat([0, 1, 2], random.integers(2, 9, 3))
+        pairs = random.integers(0, len(labels), (random.integers(1, 30), 2))
+        copies = [Copy(int(min(pair)), int(max(pair)), float(random.uniform(0.8, 1)), 0.9) for pair in pairs]
+        copies = [copy for copy in copies if copy.i != copy.j]
+        groups, _ = join_copies(alone(len(labels)), hashes(len(labels)), labels, copies, ["a", "b", "c"])
+        held = choose_validation(groups.names, labels, seed=int(random.integers(100)))
+        for name in set(groups.names):
+            assert len({held[row] for row, other in enumerate(groups.names) if other == name}) == 1
+        assert all(0 < held[labels == label].mean() < 1 for label in range(3))
+
+
+def test_the_order_of_images_changes_nothing() -> None:
+    random = np.random.default_rng(1)
+    pairs = [tuple(sorted(random.choice(40, 2, replace=False).tolist())) for _ in range(60)]
+    likeness = [round(float(random.uniform(0.8, 1)), 1) for _ in pairs]  # many ties
+    expected = None
+    for _ in range(5):
+        order = random.permutation(40)  # row of each image
+        groups = alone(40)
+        names = tuple(groups.names[image] for image in np.argsort(order))
+        moved = Groups("none", "", names, 40, 0, (None,) * 40)
+        copies = [
+            Copy(*sorted((int(order[i]), int(order[j]))), alike, 0.9)
+            for (i, j), alike in zip(pairs, likeness, strict=True)
+        ]
+        random.shuffle(copies)
+        content = [hashes(40)[image] for image in np.argsort(order)]
+        found, _ = join_copies(moved, content, np.zeros(40, int), copies, ["cats"])
+        by_image = [found.names[order[image]] for image in range(40)]
+        assert expected in (None, by_image)
+        expected = by_image
+
+
+def test_new_images_move_no_old_one_but_those_whose_groups_they_join() -> None:
+    old, more = alone(100), alone(130)
+    pairs = [(row, row + 50) for row in range(0, 50, 2)]
+    copies = [Copy(*pair, 0.97, 0.9) for pair in pairs]
+    new = [Copy(1, 100, 0.97, 0.9), Copy(101, 102, 0.97, 0.9)]
+    before, _ = join_copies(old, hashes(100), np.zeros(100, int), copies, ["cats"])
+    after, _ = join_copies(more, hashes(130), np.zeros(130, int), [*copies, *new], ["cats"])
+    assert after.names[:100] == before.names  # of the joined names the smallest stays
+    held = choose_validation(before.names, np.zeros(100, int))
+    assert np.array_equal(held, choose_validation(after.names, np.zeros(130, int))[:100])
+
+
+def test_images_that_no_split_is_made_of_are_left_out() -> None:
+    labels = [0] * 4 + [-1] * 4
+    assert joined(alone(8), [(0, 1)], 0.99, labels) == ([2, *[1] * 6], [])
