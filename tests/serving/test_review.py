@@ -73,6 +73,12 @@ def test_a_planted_wrong_label_is_suspected() -> None:
     assert suspected_items(Gallery(embeddings[:3], labels[:3], paths[:3], paths[:3], ("cat", "dog"))) == []
 
 
+def test_a_suspected_label_keeps_its_split() -> None:
+    row = {"path": "x", "label": "a", "likelier": "b", "label_probability": 0, "likelier_probability": 1}
+    items = module.audited_items([row | {"split": "validation"}, row | {"split": ""}, row])
+    assert [item.split for item in items] == ["validation", "train", "train"]  # audits before splits were judged
+
+
 def test_the_search_runs_beside_and_its_finds_join_the_queue(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = module.audited_items(
         [{"path": "x", "label": "a", "likelier": "b", "label_probability": 0, "likelier_probability": 1}]

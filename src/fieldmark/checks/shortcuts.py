@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from fieldmark.checks.context import Context, Floats, Rows, deal_folds, groups_of_classes
 from fieldmark.checks.fitting import Logistic, Tree, fit_logistic, fit_tree
-from fieldmark.evaluation.intervals import accuracy_interval
+from fieldmark.checks.judging import balanced_accuracy
 from fieldmark.images.compression import compression
 from fieldmark.images.findings import Finding
 from fieldmark.images.threads import ordered_map
@@ -148,7 +148,7 @@ def probe(features: Floats, labels: npt.NDArray[np.integer], groups: Sequence[st
     chance = 1 / len(known)
     if np.ptp(features, axis=0).max(initial=0) > 1e-6:
         predicted = _predict(features, labels, deal_folds(groups, labels), entry.model)
-        accuracy, low, high = _balanced(predicted == labels, labels, groups)
+        accuracy, low, high = balanced_accuracy(predicted == labels, labels, groups)
     else:  # all images are alike in this
         accuracy, low, high = chance, chance, chance
     # The interval is of one probe; so many were asked that one may lie outside by chance (Bonferroni).
@@ -188,22 +188,6 @@ def _fitted(model: Model, features: Floats, labels: npt.NDArray[np.integer]) -> 
     if model == "tree":
         return fit_tree(features, labels, depth=DEPTH, leaf=LEAF)
     return fit_logistic(features, labels, strength=STRENGTH, tolerance=1e-4, steps=1000)
-
-
-def _balanced(
-    correct: npt.NDArray[np.bool_], labels: npt.NDArray[np.integer], groups: Sequence[str]
-) -> tuple[float, float, float]:
-    """The mean recall of the classes with its interval, put together from theirs (Zou & Donner 2008)."""
-    recalls, lower, upper = [], 0.0, 0.0
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        recall = float(correct[rows].mean())
-        low, high, _ = accuracy_interval(correct[rows], [groups[row] for row in rows.tolist()])
-        recalls.append(recall)
-        lower += (recall - low) ** 2
-        upper += (high - recall) ** 2
-    mean = sum(recalls) / len(recalls)
-    return mean, mean - math.sqrt(lower) / len(recalls), mean + math.sqrt(upper) / len(recalls)
 
 
 def _finding(name: str, numbers: dict[str, Any]) -> Finding | None:
