@@ -276,7 +276,7 @@ def wrong_labels() -> dict[str, Any]:
 
 
 def _planted(dataset: Dataset, context: Context, training: Any, where: Any) -> dict[str, Any]:
-    """Labels of 5 % of the images `where` are made wrong; the first tenth of those suspected among these is looked at."""
+    """Labels of 5 % of the images `where` are made wrong; how many stand in the first tenth of those suspected."""
     groups, classes, shares = dataset.groups, len(dataset.classes), []
     for seed in SEEDS:
         chance = np.random.default_rng(seed)

@@ -86,7 +86,7 @@ def judge(
     judged = _known_from_others(labels, groups, classes, training)
     outside = out_of_fold(embeddings, labels, _folds(groups, labels, training), classes, training)
     asked = np.flatnonzero(judged & training)
-    measured = _measured(outside[asked], labels[asked], [groups[row] for row in asked])
+    measured = _measured(outside[asked], labels[asked], [groups[row] for row in asked.tolist()])
     if not measured.able:
         outside = np.full_like(outside, 1 / classes)  # its word counts for nothing, the group's own for all
     votes, witnesses = _votes(labels, groups, outside)
@@ -189,7 +189,7 @@ def _folds(
 ) -> npt.NDArray[np.int64]:
     """The fold of each image (n,): training images dealt out by group, and whatever shares a group with them."""
     rows = np.flatnonzero(training)
-    own = [groups[row] for row in rows]
+    own = [groups[row] for row in rows.tolist()]
     fold_of = dict(zip(own, deal_folds(own, labels[rows]).tolist(), strict=True))
     return np.array([fold_of.get(group, NO_FOLD) for group in groups], dtype=np.int64)
 
