@@ -204,6 +204,11 @@ def test_classes_that_cannot_be_told_apart_accuse_no_label(scenes: Path) -> None
     _, sentence, table = check_labels(Context(images, found, noise))
     assert table == []
     assert sentence.startswith("Cannot be told: the check cannot tell these classes apart.")
+    apart = noise + 20.0 * (images.dataset.labels[:, None] == 0)
+    apart[0] = apart[-1]
+    _, sentence, table = check_labels(Context(images, found, apart.astype(np.float32)))
+    assert len(table) == 1
+    assert "look at the first ones" in sentence
 
 
 def test_near_duplicates_belong_to_one_group(scenes: Path) -> None:

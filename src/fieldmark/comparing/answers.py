@@ -139,10 +139,16 @@ def _kept(answers: Answers, rows: list[int]) -> Answers:
 
 
 def fresh_answers(
-    first: Side, second: Side, shared: tuple[str, ...], root: Path, progress: Progress
+    first: Side,
+    second: Side,
+    shared: tuple[str, ...],
+    root: Path,
+    progress: Progress,
+    *,
+    corrections: Path | None = None,
 ) -> tuple[tuple[Answers, Answers], list[str], list[dict[str, str]]]:
     """What both answer for the images of a folder of class folders, remarks, and what a table corrected there."""
-    dataset = scan_labelled(root, shared)
+    dataset = scan_labelled(root, shared, corrections=corrections)
     groups: dict[str, str] = {}
     found: list[Answers] = []
     for name, side in (("A", first), ("B", second)):
@@ -174,8 +180,8 @@ def fresh_answers(
     both = [path for path in rows[0] if path in rows[1]]
     pair = [_kept(answers, [known[path] for path in both]) for answers, known in zip(found, rows, strict=True)]
     remarks = [_trained_on(name, side, pair[0]) for name, side in (("A", first), ("B", second))]
-    corrections = [correction.to_json() for correction in dataset.corrections]
-    return (pair[0], pair[1]), [remark for remark in remarks if remark], corrections
+    corrected = [correction.to_json() for correction in dataset.corrections]
+    return (pair[0], pair[1]), [remark for remark in remarks if remark], corrected
 
 
 def _trained_on(name: str, side: Side, answers: Answers) -> str:

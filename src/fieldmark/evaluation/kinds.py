@@ -64,8 +64,8 @@ def analyse_mistakes(
     {"split", "n", "wrong", "similarity", "confused": pairs, "mistakes": [{"path", "label", "predicted", "probability",
     "probabilities", "nearest": [{"path", "label", "similarity"}], "kind", "words"}], "kinds": [{"kind", "label",
     "images", "suspected", "lost" (accuracy, 0-1), "similar_in_training", "of_them_label", "taken_for", "paths",
-    "words", "advice"}], "remarks"}; kinds come in the order of what to photograph next: the most accuracy lost first, and of
-    equals the one that training has fewest of.
+    "words", "advice"}], "remarks"}; kinds come in the order of what to photograph next: the most accuracy lost first,
+    and of equals the one that training has fewest of.
 
     >>> predictions = Predictions(
     ...     paths=("a", "b", "c"), labels=np.array([0, 1, 1], np.int32), splits=("train", "train", "test"),
