@@ -20,7 +20,7 @@ from fieldmark.checks.context import Context, Floats, deal_folds, groups_of_clas
 from fieldmark.checks.fitting import fit_logistic
 from fieldmark.checks.judging import balanced_accuracy
 from fieldmark.images.findings import Finding
-from fieldmark.images.names import counted, percent, some
+from fieldmark.images.names import counted, rounded_percent, some
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -161,7 +161,8 @@ def _answer(found: Judgement, table: Sequence[dict[str, Any]], images: int) -> s
         return (
             f"Cannot be told: the check cannot tell these classes apart. Asked about {counted(found.judged, 'image')} "
             f"whose groups it had not seen, it was right for {found.right}, {100 * found.accuracy:.0f} % as a mean "
-            f"over classes (95 % interval {low:.0f}–{high:.0f} %), where guessing reaches {percent(found.chance)}.{own}"
+            f"over classes (95 % interval {low:.0f}–{high:.0f} %), where guessing reaches "
+            f"{rounded_percent(found.chance)}.{own}"
         )
     if not table:
         return f"Every label is the likeliest one, of {counted(images, 'image')}."

@@ -20,7 +20,7 @@ from fieldmark.checks.fitting import Logistic, Tree, fit_logistic, fit_tree
 from fieldmark.checks.judging import balanced_accuracy
 from fieldmark.images.compression import compression
 from fieldmark.images.findings import Finding
-from fieldmark.images.names import counted, percent, some
+from fieldmark.images.names import counted, rounded_percent, some
 from fieldmark.images.threads import ordered_map
 
 Model = Literal["tree", "linear"]
@@ -204,7 +204,7 @@ def _finding(name: str, numbers: dict[str, Any]) -> Finding | None:
     low, high = (100 * bound for bound in numbers["interval"])
     measured = (
         f"{100 * numbers['accuracy']:.0f} % right (95 % interval {low:.0f}–{high:.0f} %), "
-        f"by chance {percent(numbers['chance'])}"
+        f"by chance {rounded_percent(numbers['chance'])}"
     )
     if verdict == "shortcut":
         return Finding(

@@ -14,7 +14,7 @@ from fieldmark.errors import DatasetError, ModelFileError
 from fieldmark.evaluating import recorded_rule, scan_labelled
 from fieldmark.evaluation.predictions import Predictions, read_csv
 from fieldmark.images.audit import audit_images
-from fieldmark.images.names import counted
+from fieldmark.images.names import counted, some
 from fieldmark.images.read import read
 from fieldmark.runs import Run
 from fieldmark.storage import unguard
@@ -46,12 +46,12 @@ def shared_classes(first: Side, second: Side) -> tuple[tuple[str, ...], list[str
     shared = tuple(name for name in a if name in b)
     if not shared:
         raise DatasetError(
-            f"{first.name} knows {', '.join(a)}; {second.name} knows {', '.join(b)}: no class in common",
+            f"{first.name} knows {some(a)}; {second.name} knows {some(b)}: no class in common",
             hint="compare classifiers of the same classes; they are matched by name",
         )
     only = [(side, [name for name in names if name not in shared]) for side, names in (("A", a), ("B", b))]
     remarks = [
-        f"only {side} knows {', '.join(names)}: images of these classes are left out, and such an answer is a wrong one"
+        f"only {side} knows {some(names)}: images of these classes are left out, and such an answer is a wrong one"
         for side, names in only
         if names
     ]

@@ -40,10 +40,10 @@ def some(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + rest
 
 
-def percent(share: float) -> str:
+def rounded_percent(share: float) -> str:
     """A share in whole percent; below two with one decimal, where a whole number would say nothing.
 
-    >>> percent(0.5), percent(1 / 200), percent(0)
+    >>> rounded_percent(0.5), rounded_percent(1 / 200), rounded_percent(0)
     ('50 %', '0.5 %', '0 %')
     """
     return f"{100 * share:.1f} %" if 0 < share < 0.02 else f"{100 * share:.0f} %"
