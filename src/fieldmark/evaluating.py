@@ -18,6 +18,7 @@ from fieldmark.evaluation.predictions import Predictions
 from fieldmark.images.audit import audit_images
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.groups import GROUP_RULES
+from fieldmark.images.names import some
 from fieldmark.images.read import read
 from fieldmark.images.scan import scan, split_folders
 from fieldmark.runs import Run
@@ -70,7 +71,7 @@ def require_costs(costs: tuple[float, float], classes: tuple[str, ...]) -> None:
     """Raise RecipeError unless there are two classes, and costs of which none is below 0 and one above."""
     if len(classes) != 2:
         raise RecipeError(
-            f"costs are stated for two classes; this classifier has {len(classes)}: {', '.join(classes)}",
+            f"costs are stated for two classes; this classifier has {len(classes)}: {some(classes)}",
             hint="leave out --costs; `confusion` in --json counts every kind of mistake",
         )
     if len(costs) != 2 or not all(math.isfinite(cost) and cost >= 0 for cost in costs) or not any(costs):
@@ -113,7 +114,7 @@ def scan_labelled(root: Path, classes: tuple[str, ...], *, corrections: Path | N
     dataset = scan(root, classes=classes, corrections=corrections)
     if not len(dataset):
         raise DatasetError(
-            f"{root}: no folder here is named after a class of the classifier ({', '.join(classes)})",
+            f"{root}: no folder here is named after a class of the classifier ({some(classes)})",
             hint="name each folder exactly as its class was named in training",
         )
     return dataset

@@ -130,7 +130,9 @@ def train(
             _write_results(run, predictions, audit, recipe, learnt)
         # 8) The mistakes: their nearest training images, their kinds, and what to photograph next.
         with progress.stage("mistakes") as step:
-            storage.write_json(run.folder / "mistakes.json", run_mistakes(run, images, predictions, recipe, step))
+            storage.write_json(
+                run.folder / "mistakes.json", run_mistakes(run, images, predictions, recipe, step, audit)
+            )
         seconds = {**progress.seconds, "total": time.perf_counter() - started}
         _write_run(run, audit, recipe, learnt, weights=weights, seconds=seconds)
         with progress.stage("report"):
@@ -262,7 +264,7 @@ def _write_results(run: Run, predictions: Predictions, found: Audit, recipe: Rec
 
 
 def run_mistakes(
-    run: Run, images: Images, predictions: Predictions, recipe: Recipe, step: OnProgress
+    run: Run, images: Images, predictions: Predictions, recipe: Recipe, step: OnProgress, found: Audit
 ) -> dict[str, Any]:
     """The content of mistakes.json: of validation, or of test where there is none; `others` has that of test, too."""
     splits = [name for name in ("validation", "test") if name in predictions.splits] or ["validation"]
@@ -275,7 +277,8 @@ def run_mistakes(
             vocabulary = imagenet_vocabulary()
         else:
             embeddings = own_embeddings(classifier, images)
-    first, *others = analyse_splits(predictions, embeddings, splits=splits, vocabulary=vocabulary)
+    doubted = {row["path"] for row in found.suspected_labels}
+    first, *others = analyse_splits(predictions, embeddings, splits=splits, vocabulary=vocabulary, suspected=doubted)
     return {**first, "others": others}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fieldmark.checks.context import deal_folds, groups_of_classes
-from fieldmark.checks.labels import check_labels, out_of_fold, suspects
+from fieldmark.checks.labels import check_labels, judge, out_of_fold, suspects
 
 
 def clusters(classes: int, groups: int, size: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -55,23 +55,84 @@ def test_a_class_of_one_group_is_not_judged() -> None:
     assert {labels[suspect.row] for suspect in suspects(embeddings, labels, groups, 2)} <= {0}
 
 
-class Images(SimpleNamespace):
-    def __len__(self) -> int:
-        return len(self.labels)
+def checked(labels: np.ndarray, embeddings: np.ndarray, groups: list[str], splits: np.ndarray) -> Any:
+    names = tuple("abcdefgh"[: labels.max() + 1])
+    dataset = SimpleNamespace(groups=groups, labels=labels, classes=names, splits=splits)
+    dataset.paths = [f"{row}.jpg" for row in range(len(labels))]
+    rows = np.flatnonzero(splits == "train")
+    context: Any = SimpleNamespace(dataset=dataset, training=lambda: rows, embeddings=embeddings)
+    return check_labels(context)
 
 
-def test_images_of_other_splits_are_said_not_to_be_judged() -> None:
-    embeddings, labels, groups = clusters(2, 6, 4)
-    paths = [f"{row}.jpg" for row in range(len(labels))]
-    dataset = Images(groups=groups, labels=labels, classes=("a", "b"), paths=paths)
+def test_labels_of_other_splits_are_judged_in_the_same_list() -> None:
+    embeddings, labels, groups = clusters(3, 20, 5)
+    splits = np.where(np.arange(len(labels)) // 5 % 2, "train", "validation").astype(object)
+    wrong = np.random.default_rng(1).choice(len(labels), 15, replace=False)
+    planted = labels.copy()
+    planted[wrong] = (planted[wrong] + 1) % 3
+    findings, sentence, table = checked(planted, embeddings, groups, splits)
+    first = table[:15]
+    assert {row["path"] for row in first} == {f"{row}.jpg" for row in wrong}
+    outside = {f"{row}.jpg" for row in wrong if splits[row] == "validation"}
+    assert {row["path"] for row in first if row["split"] == "validation"} == outside
+    assert 3 <= len(outside) <= 12
+    assert [each.sentence.startswith("in validation, labelled ") for each in findings] == [
+        row["split"] == "validation" for row in table
+    ]
+    assert "of them outside of training" in sentence
+    margins = [row["label_probability"] - row["likelier_probability"] for row in table]
+    assert margins == sorted(margins)
 
-    def answer(training: int) -> str:
-        rows = np.arange(len(labels))[:: len(labels) // training]
-        context: Any = SimpleNamespace(dataset=dataset, training=lambda: rows, embeddings=embeddings)
-        return check_labels(context)[1]
 
-    assert answer(24).endswith(" Not judged: 24 images of other splits than training.")
-    assert "Not judged" not in answer(48)
+def test_a_copy_in_training_does_not_vouch_for_a_wrong_label_in_validation() -> None:
+    embeddings, labels, groups = clusters(2, 20, 5)
+    labels[:5] = 1  # a whole group is wrong, three images of it in training
+    splits = np.where(np.arange(len(labels)) < 3, "train", np.where(np.arange(len(labels)) % 4, "train", "validation"))
+    splits[3:5] = "validation"
+    _, _, table = checked(labels, embeddings, groups, splits)
+    assert {"3.jpg", "4.jpg"} <= {row["path"] for row in table}
+
+
+def test_a_class_that_training_lacks_is_not_judged_elsewhere() -> None:
+    embeddings, labels, groups = clusters(3, 10, 4)
+    splits = np.where(labels < 2, "train", "validation")
+    assert all(row["split"] == "train" for row in checked(labels, embeddings, groups, splits)[2])
+
+
+def test_classes_that_cannot_be_told_apart_accuse_nobody() -> None:
+    random = np.random.default_rng(0)
+    for classes in (2, 3, 8):
+        labels = np.repeat(np.arange(classes), 60)
+        embeddings = random.normal(size=(len(labels), 40)).astype(np.float32)
+        groups = [str(row) for row in range(len(labels))]
+        findings, sentence, table = checked(labels, embeddings, groups, np.full(len(labels), "train"))
+        assert (findings, table) == ([], [])
+        assert sentence.startswith("Cannot be told: the check cannot tell these classes apart.")
+
+
+def test_where_classes_cannot_be_told_apart_a_group_still_accuses_its_own() -> None:
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        labels, group = np.repeat([0, 1], 40), np.arange(80) // 20
+        labels[[7, 8]] = 1
+        # Each group looks its own way: what the others teach of it is sure, and worth nothing.
+        embeddings = (3 * random.normal(size=(4, 40))[group] + random.normal(size=(80, 40))).astype(np.float32)
+        found = judge(embeddings, labels, [f"g{number}" for number in group], 2)
+        assert not found.able
+        assert [(each.row, each.witnesses) for each in found.suspects] == [(7, 18), (8, 18)]
+
+
+def test_labels_outside_of_training_teach_nothing() -> None:
+    embeddings, labels, groups = clusters(2, 20, 5)
+    labels[::9] = 1 - labels[::9]
+    training = np.arange(len(labels)) // 5 % 2 == 0
+    other = np.where(training, labels, 1 - labels)
+    one, two = (
+        [each for each in suspects(embeddings, given, groups, 2, training) if training[each.row]]
+        for given in (labels, other)
+    )
+    assert one == two
+    assert len(one) >= 8
 
 
 def test_folds_hold_whole_groups_of_every_class() -> None:

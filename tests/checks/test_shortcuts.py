@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fieldmark.checks.shortcuts import PROBES, probe
+from fieldmark.checks.shortcuts import PROBES, _answer, _finding, check_shortcuts, probe
 
 GROUPS = [f"g{number // 2}" for number in range(120)]
 LABELS = np.repeat([0, 1], 60)
@@ -68,3 +68,47 @@ def test_one_probe_of_many_may_lie_above_chance() -> None:
     borderline = [each for each in found if 0.5 < each["interval"][0] < 0.515]
     assert borderline
     assert {each["verdict"] for each in borderline} == {"none"}
+
+
+def test_a_wide_interval_is_no_no() -> None:
+    groups = [f"g{number // 12}" for number in range(120)]  # 10 groups
+    looks_like = np.where(
+        np.isin(np.arange(120) // 12, (0, 1, 9)), 1 - LABELS, LABELS
+    )  # three look like the other class
+    features = (looks_like + 0.1 * np.random.default_rng(0).normal(size=120))[:, None].astype(np.float32)
+    found = probe(features, LABELS, groups, PROBES["mean colour"])
+    assert found["interval"][0] <= 0.51
+    assert (found["interval"][1] > 0.8, found["verdict"]) == (True, "unknown")
+    assert _finding("mean colour", found) is None
+    none = found | {"verdict": "none"}
+    sentence = _answer([], {"mean colour": found, "format": none})
+    assert sentence == (
+        "Cannot be told from 10 groups: mean colour may or may not tell the classes apart; nothing else here does."
+    )
+    assert _answer([], {"format": none}).startswith("No: ")
+    shortcut = _finding("border", found | {"verdict": "shortcut"})
+    assert shortcut is not None
+    told = _answer([shortcut], {"mean colour": found, "border": found, "format": none})
+    assert told.startswith("Yes, from border: ")
+    assert told.endswith("From 10 groups it cannot be told whether mean colour and border tell the classes apart, too.")
+
+
+def test_too_few_groups_are_counted_as_they_are_joined() -> None:
+    dataset = SimpleNamespace(
+        groups=["a1", "a2", "a3", "b1", "b2", "b3"], labels=np.repeat([0, 1], 3), classes=("a", "b")
+    )
+
+    def answer(groups: list[str]) -> str:
+        context: Any = SimpleNamespace(dataset=dataset, training=lambda: np.arange(6), groups=lambda: groups)
+        return check_shortcuts(context)[1]
+
+    assert answer(["a1", "a1", "a3", "b1", "b2", "b3"]).endswith("; with near-duplicates joined, a has 2, b has 3.")
+    dataset.groups = ["a1", "a1", "a3", "b1", "b2", "b3"]
+    assert answer(dataset.groups).endswith(" groups each are needed; a has 2, b has 3.")
+
+
+def test_chance_of_many_classes_is_not_none() -> None:
+    numbers = {"verdict": "shortcut", "interval": [0.4, 0.6], "accuracy": 0.5, "chance": 1 / 200}
+    found = _finding("border", numbers)
+    assert found is not None
+    assert "by chance 0.5 %" in found.sentence

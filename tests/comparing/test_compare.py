@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import fieldmark
-from fieldmark.errors import DatasetError
+from fieldmark.errors import DatasetError, RecipeError
 from fieldmark.evaluating import evaluate
 from fieldmark.evaluation.predictions import Predictions, read_csv, write_csv
 from fieldmark.report.lines import compare_lines
@@ -73,6 +73,17 @@ def test_the_table_beside_a_split_folder_is_honoured(trained: Path, faces: Path,
     assert evaluated["per_class"]["sad"]["n"] == len(list((root / "validation" / "sad").iterdir())) + 1
     for lines in (compare_lines(compared), evaluation_lines(evaluated)):
         assert f"    happy/{first}: happy → sad" in lines
+
+
+def test_a_table_elsewhere_is_honoured_where_a_folder_is_read(trained: Path, faces: Path, tmp_path: Path) -> None:
+    first = sorted((faces / "validation" / "happy").iterdir())[0].name
+    table = tmp_path / "elsewhere.csv"
+    table.write_text(f"path,label\nhappy/{first},sad\n")
+    compared = fieldmark.compare(trained, trained, faces / "validation", corrections=table)
+    assert compared["corrections"] == [{"path": f"happy/{first}", "from": "happy", "to": "sad"}]
+    assert fieldmark.compare(trained, trained, faces / "validation")["corrections"] == []
+    with pytest.raises(RecipeError, match="corrections without a directory"):
+        fieldmark.compare(trained, trained, corrections=table)
 
 
 def test_only_what_both_share_is_compared(trained: Path, other: Path) -> None:

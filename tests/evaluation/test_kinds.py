@@ -41,6 +41,17 @@ TRAIN = [(0, 0)] * 20 + [(1, 1)] * 20 + [(2, 1)] * 2
 VALIDATION = [(2, 1, 0)] * 4 + [(1, 1, 0)] + [(3, 0, 1)] + [(0, 0, 0)] * 4
 
 
+def test_images_whose_label_is_doubted_are_not_asked_for_without_a_word() -> None:
+    predictions, embeddings = dataset(TRAIN, VALIDATION)
+    plain = analyse_mistakes(predictions, embeddings, split="validation")["kinds"]
+    doubted = [*plain[0]["paths"][:3], *plain[1]["paths"]]
+    kinds = analyse_mistakes(predictions, embeddings, split="validation", suspected=doubted)["kinds"]
+    assert [kind["suspected"] for kind in kinds] == [3, 1, 0]
+    assert "; 3 of these 4 may be wrongly labelled: look there first; training has only 2" in kinds[0]["advice"]
+    assert kinds[1]["advice"].endswith("; it may be wrongly labelled: look there first")
+    assert kinds[2]["advice"] == plain[2]["advice"]
+
+
 def test_the_kind_that_costs_most_comes_first() -> None:
     predictions, embeddings = dataset(TRAIN, VALIDATION)
     found = analyse_mistakes(predictions, embeddings, split="validation")
@@ -56,6 +67,8 @@ def test_the_kind_that_costs_most_comes_first() -> None:
     assert "training has no such image of horse" in found["kinds"][1]["advice"]
     assert "labelled rightly" in found["kinds"][2]["advice"]
     assert found["confused"][0] == {"label": "human", "predicted": "horse", "count": 5, "of": 5}
+    assert [kind["suspected"] for kind in found["kinds"]] == [0, 0, 0]
+    assert "may be wrongly labelled" not in "".join(kind["advice"] for kind in found["kinds"])
     for mistake in found["mistakes"]:
         (kind,) = (kind for kind in found["kinds"] if kind["kind"] == mistake["kind"])
         assert mistake["path"] in kind["paths"]

@@ -117,7 +117,9 @@ def test_names_are_text_whatever_they_hold(tmp_path, name):
     change(hostile / "run.json", network=name, command=name, notes=[name], versions={name: name})
     plain = make_run(tmp_path / "plain")
     page = rendered(hostile)
-    assert elements(page) == elements(rendered(plain))
+    # What is written from right to left is set apart by elements of ours.
+    own = [element for element in elements(page) if element != ("bdi", [])]
+    assert own == [element for element in elements(rendered(plain)) if element != ("bdi", [])]
     assert page.text.count(visible(name)) > 10
 
 
@@ -302,6 +304,30 @@ def test_a_run_of_an_older_version_renders(run):
 def test_names_in_what_to_watch_are_set_apart_from_the_words_around_them(tmp_path):
     page = render_report(make_run(tmp_path, classes=("שלום", "<b>\u202e"))).read_text(encoding="utf-8")
     assert "“<bdi>שלום</bdi>” 4, “<bdi>&lt;b&gt;\\u202e</bdi>” 4" in page
+
+
+def test_names_from_right_to_left_are_set_apart_in_every_panel(tmp_path):
+    run = make_run(tmp_path, classes=("שלום", "عربى"), wrong=4)
+    audit = read(run / "audit.json")
+    audit["checks"][0]["answer"] = "שלום has 3 images, عربى 4"
+    change(run / "audit.json", checks=audit["checks"], remarks=["validation has no image of שלום, עולם, 5 of عربى"])
+    page = render_report(run).read_text(encoding="utf-8")
+    assert "<bdi>שלום</bdi>, <bdi>עולם</bdi>, 5 of <bdi>عربى</bdi>" in page
+    outside = re.sub(r"<bdi[^>]*>.*?</bdi>|<title>.*?</title>", "", page, flags=re.DOTALL)
+    shown = re.sub(r"<[^>]*>", "", outside)
+    assert not re.search("[שלוםعربى]", shown)
+
+
+def test_a_name_in_a_sentence_stays_escaped_and_visible(tmp_path):
+    run = make_run(tmp_path)
+    change(run / "audit.json", remarks=["<b>שלום</b>\u202e"])
+    assert "&lt;b&gt;<bdi>שלום</bdi>&lt;/b&gt;\\u202e" in render_report(run).read_text(encoding="utf-8")
+
+
+def test_thresholds_by_costs_say_what_they_were_chosen_on(run):
+    text = " ".join(rendered(run).text.split())
+    assert "Where one mistake costs more than the other" in text
+    assert re.search(r"chosen on these very \d+ images, so its cost is optimistic: expect more on others", text)
 
 
 def test_an_area_without_an_interval_says_that_none_can_be_given(run):

@@ -57,6 +57,24 @@ def test_two_classes_have_curves_and_three_have_none(tmp_path):
     assert three["curves"] == []
 
 
+def test_costs_have_thresholds_of_two_classes_that_are_both_known(run, tmp_path):
+    context = context_of(run)
+    costs = resolve_calibration(context)["costs"]
+    part = context.contents.predictions.select("validation")
+    assert (costs["n"], costs["classes"]) == (len(part), list(part.classes))
+    assert [row["costs"] for row in costs["rows"]] == [[1, 1], [1, 5], [5, 1], [1, 10], [10, 1]]
+    for row in costs["rows"]:
+        answers = (part.probabilities[:, 1] >= row["threshold"]).astype(int)
+        wrong = [int(np.sum((part.labels == label) & (answers != label))) for label in (0, 1)]
+        assert wrong == [row["false_positives"], row["false_negatives"]]
+        assert row["cost"] == pytest.approx(np.dot(wrong, row["costs"]) / len(part))
+        assert row["cost"] <= row["cost_at_half"]
+    assert resolve_calibration(context_of(make_run(tmp_path / "three", classes=("a", "b", "c"))))["costs"] is None
+    one = dataclasses.replace(part, labels=np.zeros_like(part.labels))
+    contents = dataclasses.replace(read_contents(run), predictions=one)
+    assert resolve_calibration(Context(contents, lambda paths: [None for _ in paths]))["costs"] is None
+
+
 def test_learning_curve_goes_on_to_twice_the_images(run):
     data = resolve_learning_curve(context_of(run))
     assert data["sentence"] == CURVE["sentence"]

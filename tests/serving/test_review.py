@@ -73,6 +73,12 @@ def test_a_planted_wrong_label_is_suspected() -> None:
     assert suspected_items(Gallery(embeddings[:3], labels[:3], paths[:3], paths[:3], ("cat", "dog"))) == []
 
 
+def test_a_suspected_label_keeps_its_split() -> None:
+    row = {"path": "x", "label": "a", "likelier": "b", "label_probability": 0, "likelier_probability": 1}
+    items = module.audited_items([row | {"split": "validation"}, row | {"split": ""}, row])
+    assert [item.split for item in items] == ["validation", "train", "train"]  # audits before splits were judged
+
+
 def test_the_search_runs_beside_and_its_finds_join_the_queue(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = module.audited_items(
         [{"path": "x", "label": "a", "likelier": "b", "label_probability": 0, "likelier_probability": 1}]
@@ -84,6 +90,38 @@ def test_the_search_runs_beside_and_its_finds_join_the_queue(trained: Path, monk
     page = review.page()
     assert not page["pending"]
     assert "x" in [item["path"] for item in page["items"]]
+
+
+@pytest.mark.parametrize("begun", ["", "train/{}", "other/x.jpg"])
+def test_a_table_beside_a_split_folder_is_seen_written_and_undone(tmp_path: Path, begun: str) -> None:
+    run = make_run(tmp_path)
+    (tmp_path / "data").rename(tmp_path / "train")
+    change(run / "run.json", root=str(tmp_path / "train"))
+    review, table = opened(run), tmp_path / "corrections.csv"
+    item = review.find(review.page()["items"][0]["id"])
+    if begun == "train/{}":  # corrected before
+        table.write_text(f"path,label\ntrain/{item.path},{item.suggested}\n")
+        found = review.page()
+        assert found["items"][0]["correction"] == item.suggested
+        assert found["table"] == str(table)
+        review.correct(item, None, expected=item.suggested)
+        assert read_table(table) == {}
+    elif begun:  # a table of nothing here: a row in it that no command could honour is refused
+        table.write_text("path,label\nelsewhere/x.jpg,dogs\n")
+        assert "no image has the path elsewhere/x.jpg" in review.page()["problem"]
+        table.write_text("path,label\n")
+        review.correct(item, "remove", expected=None)
+        assert read_table(table) == {f"train/{item.path}": "remove"}
+        assert [each.label for each in scan(tmp_path / "train").corrections] == ["remove"]
+    else:
+        review.correct(item, "remove", expected=None)
+        assert not table.exists()
+        assert read_table(tmp_path / "train" / "corrections.csv") == {item.path: "remove"}
+        # The folder's own row holds over the one beside, and is what is undone.
+        table.write_text(f"path,label\ntrain/{item.path},{item.suggested}\n")
+        assert review.page()["items"][0]["correction"] == "remove"
+        review.correct(item, None, expected="remove")
+        assert read_table(table) == {f"train/{item.path}": item.suggested}
 
 
 def test_a_decision_is_written_undone_and_honoured_by_the_next_training(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ LEAST_CROSSWISE = 0.3  # correlation; below it lines agree and nothing else (doc
 SURE_CROSSWISE = 0.87  # correlation: from here on nothing is missing along the lines
 DOUBT = 0.3  # of what is missing: so much is taken off the likeness of a picture that was moved
 STILL = 0.015  # what a number of the map may be off: found are .005 where nothing was moved, from .07 where it was
-BLOCK = 128  # pairs at a time: their pictures stay in the processor's cache
+BLOCK = 32  # pairs at a time: their pictures stay in the processor's cache
 
 
 def similarity(pictures: Floats, pairs: Pairs) -> Floats:

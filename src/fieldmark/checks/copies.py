@@ -25,6 +25,8 @@ from fieldmark.images.findings import Finding
 from fieldmark.images.names import counted
 from fieldmark.images.threads import ordered_map
 
+PART = 128  # pairs whose images are read at a time
+
 # Details that agree this well are a copy (measured: see `alignment.similarity`).
 LIKENESS = 0.8
 # And then one is a copy of the other only if it is this much nearer than the nearest frame of either's own sequence.
@@ -221,18 +223,18 @@ def _nearer_than_mates(search: _Search, pairs: Integers, likeness: Floats) -> np
 
 
 def _likeness(search: _Search, pairs: Integers) -> Floats:
-    # In the order of their rows, neighbouring pairs share images, which are read and reduced once a block.
+    # In the order of their rows, neighbouring pairs share images, which are read and reduced once a part.
     new = np.array([pair for pair in map(tuple, pairs.tolist()) if pair not in search.judged], dtype=np.intp)
 
     def part(start: int) -> Floats:
-        rows, places = np.unique(new[start : start + alignment.BLOCK], return_inverse=True)
+        rows, places = np.unique(new[start : start + PART], return_inverse=True)
         pictures = [planes.without_frame(image) for image in search.context.images.pixels(rows)]
         return alignment.similarity(planes.planes(pictures), places.reshape(-1, 2))
 
     # One BLAS thread: the products are too small for several, which only wait for each other (8 instead of 25 s of
     # processor time for 540 leaves on a busy machine).
     with threadpool_limits(1, user_api="blas"):
-        parts = list(ordered_map(part, range(0, len(new), alignment.BLOCK), ahead=1))
+        parts = list(ordered_map(part, range(0, len(new), PART), ahead=1))
     scores = np.concatenate([np.zeros(0, dtype=np.float32), *parts])
     search.judged.update(zip(map(tuple, new.tolist()), scores.tolist(), strict=True))
     return np.array([search.judged[pair] for pair in map(tuple, pairs.tolist())], dtype=np.float32)

@@ -36,14 +36,11 @@ def sample(layers: tuple[Floats, ...], places: Floats) -> tuple[list[Floats], Fl
     base = np.arange(len(places))[:, None] * side * side + low[:, 1] * side + low[:, 0]
     right, down = part[:, 0], part[:, 1]
     weights = ((1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down)
-    corners = tuple(zip(weights, (0, 1, side, side + 1), strict=True))
-    found = []
-    for layer in layers:
-        flat = layer.reshape(-1)
-        value = np.zeros(base.shape, dtype=np.float32)
-        for weight, step in corners:
-            value += weight * flat[base + step]
-        found.append(value)
+    found = [np.zeros(base.shape, dtype=np.float32) for _ in layers]
+    for weight, step in zip(weights, (0, 1, side, side + 1), strict=True):
+        corner = base + step
+        for layer, value in zip(layers, found, strict=True):
+            value += weight * layer.reshape(-1).take(corner)  # twice as fast as by [corner]
     return found, inside
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from fieldmark.checks.context import Context, Floats, Rows, deal_folds, groups_of_classes
 from fieldmark.checks.fitting import Logistic, Tree, fit_logistic, fit_tree
-from fieldmark.evaluation.intervals import accuracy_interval
+from fieldmark.checks.judging import balanced_accuracy
 from fieldmark.images.compression import compression
 from fieldmark.images.findings import Finding
+from fieldmark.images.names import counted, rounded_percent, some
 from fieldmark.images.threads import ordered_map
 
 Model = Literal["tree", "linear"]
@@ -119,6 +120,7 @@ PROBES: dict[str, Probe] = {
     "border": Probe("the outermost border alone", _border, "linear", SCENERY, _PLACES),
     "thumbnail": Probe("a blurred thumbnail of 4 × 4 cells alone", _thumbnail, "linear", SCENERY, _PLACES),
 }
+MUCH = 0.4  # of the way from chance: where an interval from chance reaches so far, nobody knows
 A_LITTLE = 0.1  # of the way from chance: less is not worth a word
 
 
@@ -131,37 +133,42 @@ def check_shortcuts(context: Context) -> tuple[list[Finding], str, dict[str, Any
     rows = rows[(counts >= LEAST_GROUPS)[dataset.labels[rows]]] if len(rows) else rows
     classes = int((counts >= LEAST_GROUPS).sum())
     if classes < 2:
-        return [], f"Cannot be told: fewer than two classes have images of {LEAST_GROUPS} groups.", {}
+        return [], _too_few_groups(context, counts), {}
     groups, labels = [every_group[row] for row in rows], dataset.labels[rows]
     probes = {name: probe(features, labels, groups, PROBES[name]) for name, features in _features(context, rows)}
     findings = [finding for name, numbers in probes.items() if (finding := _finding(name, numbers))]
     findings.sort(key=lambda finding: (finding.weight == "note", -finding.numbers["accuracy"]))
-    return findings, _answer(findings), {"classes": classes, "images": len(rows), "probes": probes}
+    return findings, _answer(findings, probes), {"classes": classes, "images": len(rows), "probes": probes}
 
 
 def probe(features: Floats, labels: npt.NDArray[np.integer], groups: Sequence[str], entry: Probe) -> dict[str, Any]:
     """Return how well the class can be told from `features` (n, d): balanced accuracy on groups left out.
 
-    {"accuracy", "interval" (95 %), "chance", "n", "groups", "verdict"}; the verdict is "shortcut", "some" or "none".
+    {"accuracy", "interval" (95 %), "chance", "n", "groups", "verdict"}; the verdict is "shortcut", "some", "none", or
+    "unknown" where groups are so few that guessing and much of a shortcut both lie inside of the interval.
     """
     known = np.unique(labels)
     chance = 1 / len(known)
     if np.ptp(features, axis=0).max(initial=0) > 1e-6:
         predicted = _predict(features, labels, deal_folds(groups, labels), entry.model)
-        accuracy, low, high = _balanced(predicted == labels, labels, groups)
+        accuracy, low, high = balanced_accuracy(predicted == labels, labels, groups)
     else:  # all images are alike in this
         accuracy, low, high = chance, chance, chance
     # The interval is of one probe; so many were asked that one may lie outside by chance (Bonferroni).
     once, all_of_them = (statistics.NormalDist().inv_cdf(1 - 0.025 / asked) for asked in (1, len(PROBES)))
     least = accuracy - (accuracy - low) * all_of_them / once
-    told = (accuracy - chance) / (1 - chance) if least > chance else 0.0
+    told, at_most = ((share - chance) / (1 - chance) for share in (accuracy, high))
+    if least > chance:
+        verdict = "shortcut" if told >= entry.enough else "some" if told >= A_LITTLE else "none"
+    else:
+        verdict = "unknown" if at_most >= max(entry.enough, MUCH) else "none"
     return {
         "accuracy": round(accuracy, 4),
         "interval": [round(low, 4), round(high, 4)],
         "chance": round(chance, 4),
         "n": len(labels),
         "groups": len(set(groups)),
-        "verdict": "shortcut" if told >= entry.enough else "some" if told >= A_LITTLE else "none",
+        "verdict": verdict,
     }
 
 
@@ -190,30 +197,14 @@ def _fitted(model: Model, features: Floats, labels: npt.NDArray[np.integer]) -> 
     return fit_logistic(features, labels, strength=STRENGTH, tolerance=1e-4, steps=1000)
 
 
-def _balanced(
-    correct: npt.NDArray[np.bool_], labels: npt.NDArray[np.integer], groups: Sequence[str]
-) -> tuple[float, float, float]:
-    """The mean recall of the classes with its interval, put together from theirs (Zou & Donner 2008)."""
-    recalls, lower, upper = [], 0.0, 0.0
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        recall = float(correct[rows].mean())
-        low, high, _ = accuracy_interval(correct[rows], [groups[row] for row in rows.tolist()])
-        recalls.append(recall)
-        lower += (recall - low) ** 2
-        upper += (high - recall) ** 2
-    mean = sum(recalls) / len(recalls)
-    return mean, mean - math.sqrt(lower) / len(recalls), mean + math.sqrt(upper) / len(recalls)
-
-
 def _finding(name: str, numbers: dict[str, Any]) -> Finding | None:
     entry, verdict = PROBES[name], numbers["verdict"]
-    if verdict == "none":
+    if verdict in ("none", "unknown"):
         return None
     low, high = (100 * bound for bound in numbers["interval"])
     measured = (
         f"{100 * numbers['accuracy']:.0f} % right (95 % interval {low:.0f}–{high:.0f} %), "
-        f"by chance {100 * numbers['chance']:.0f} %"
+        f"by chance {rounded_percent(numbers['chance'])}"
     )
     if verdict == "shortcut":
         return Finding(
@@ -228,10 +219,32 @@ def _finding(name: str, numbers: dict[str, Any]) -> Finding | None:
     )
 
 
-def _answer(findings: Sequence[Finding]) -> str:
+def _answer(findings: Sequence[Finding], probes: Mapping[str, dict[str, Any]]) -> str:
     shortcuts = [finding.numbers["probe"] for finding in findings if finding.weight == "problem"]
+    unknown = [name for name, numbers in probes.items() if numbers["verdict"] == "unknown"]
+    groups = counted(next(iter(probes.values()))["groups"], "group")
+    beside = f" From {groups} it cannot be told whether {_and(unknown)} {_tell(unknown)}, too." if unknown else ""
     if shortcuts:
-        return f"Yes, from {', '.join(shortcuts)}: a classifier may learn that instead of what you mean."
+        return f"Yes, from {', '.join(shortcuts)}: a classifier may learn that instead of what you mean.{beside}"
     if findings:
-        return "To some degree, as in most datasets; no more than that."
+        return f"To some degree, as in most datasets; no more than that.{beside}"
+    if unknown:
+        rest = "; nothing else here does" if len(unknown) < len(probes) else ""
+        return f"Cannot be told from {groups}: {_and(unknown)} may or may not tell the classes apart{rest}."
     return "No: none of these tells the classes apart."
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([part for part in (", ".join(names[:-1]), names[-1]) if part])
+
+
+def _tell(names: Sequence[str]) -> str:
+    return "tells the classes apart" if len(names) == 1 else "tell the classes apart"
+
+
+def _too_few_groups(context: Context, counts: npt.NDArray[np.int64]) -> str:
+    dataset, rows = context.dataset, context.training().tolist()
+    given = groups_of_classes([dataset.groups[row] for row in rows], dataset.labels[rows], len(dataset.classes))
+    joined = "with near-duplicates joined, " if (counts < given).any() else ""
+    has = some([f"{name} has {count}" for name, count in zip(dataset.classes, counts.tolist(), strict=True)])
+    return f"Cannot be told: two classes with images of {LEAST_GROUPS} groups each are needed; {joined}{has}."

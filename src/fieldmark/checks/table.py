@@ -68,7 +68,9 @@ def _exact_duplicates(context: Context) -> Answer:
         findings.append(Finding(f"the same image {len(paths)} times{twofold}", paths, "problem" if twofold else "note"))
     findings.sort(key=lambda finding: finding.weight == "note")
     more = sum(len(paths) - 1 for paths in context.audit.duplicates)
-    return Answer(findings, f"{counted(more, 'image')} more than once." if more else "No image is there twice.")
+    if not more:
+        return Answer(findings, "No image is there twice.")
+    return Answer(findings, f"{counted(more, 'image')} {'is' if more == 1 else 'are'} the same as another one.")
 
 
 def _near_duplicates(context: Context) -> Answer:

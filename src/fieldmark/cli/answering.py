@@ -117,6 +117,7 @@ def compare(
     directory: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Class folders. Default: what both runs held out.")
     ] = None,
+    corrections: Corrections = None,
     out: Annotated[Path | None, typer.Option(help="A folder for compare.json and flips.png.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -126,7 +127,9 @@ def compare(
     from fieldmark.report import lines
     from fieldmark.training.progress import Progress
 
-    found = comparing.compare(first, second, directory, out=out, progress=Progress(quiet=quiet))
+    found = comparing.compare(
+        first, second, directory, corrections=corrections, out=out, progress=Progress(quiet=quiet)
+    )
     show(as_json, found, lines.compare_lines(found))
 
 

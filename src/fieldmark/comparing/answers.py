@@ -14,7 +14,7 @@ from fieldmark.errors import DatasetError, ModelFileError
 from fieldmark.evaluating import recorded_rule, scan_labelled
 from fieldmark.evaluation.predictions import Predictions, read_csv
 from fieldmark.images.audit import audit_images
-from fieldmark.images.names import counted
+from fieldmark.images.names import counted, some
 from fieldmark.images.read import read
 from fieldmark.runs import Run
 from fieldmark.storage import unguard
@@ -46,12 +46,12 @@ def shared_classes(first: Side, second: Side) -> tuple[tuple[str, ...], list[str
     shared = tuple(name for name in a if name in b)
     if not shared:
         raise DatasetError(
-            f"{first.name} knows {', '.join(a)}; {second.name} knows {', '.join(b)}: no class in common",
+            f"{first.name} knows {some(a)}; {second.name} knows {some(b)}: no class in common",
             hint="compare classifiers of the same classes; they are matched by name",
         )
     only = [(side, [name for name in names if name not in shared]) for side, names in (("A", a), ("B", b))]
     remarks = [
-        f"only {side} knows {', '.join(names)}: images of these classes are left out, and such an answer is a wrong one"
+        f"only {side} knows {some(names)}: images of these classes are left out, and such an answer is a wrong one"
         for side, names in only
         if names
     ]
@@ -139,10 +139,16 @@ def _kept(answers: Answers, rows: list[int]) -> Answers:
 
 
 def fresh_answers(
-    first: Side, second: Side, shared: tuple[str, ...], root: Path, progress: Progress
+    first: Side,
+    second: Side,
+    shared: tuple[str, ...],
+    root: Path,
+    progress: Progress,
+    *,
+    corrections: Path | None = None,
 ) -> tuple[tuple[Answers, Answers], list[str], list[dict[str, str]]]:
     """What both answer for the images of a folder of class folders, remarks, and what a table corrected there."""
-    dataset = scan_labelled(root, shared)
+    dataset = scan_labelled(root, shared, corrections=corrections)
     groups: dict[str, str] = {}
     found: list[Answers] = []
     for name, side in (("A", first), ("B", second)):
@@ -174,8 +180,8 @@ def fresh_answers(
     both = [path for path in rows[0] if path in rows[1]]
     pair = [_kept(answers, [known[path] for path in both]) for answers, known in zip(found, rows, strict=True)]
     remarks = [_trained_on(name, side, pair[0]) for name, side in (("A", first), ("B", second))]
-    corrections = [correction.to_json() for correction in dataset.corrections]
-    return (pair[0], pair[1]), [remark for remark in remarks if remark], corrections
+    corrected = [correction.to_json() for correction in dataset.corrections]
+    return (pair[0], pair[1]), [remark for remark in remarks if remark], corrected
 
 
 def _trained_on(name: str, side: Side, answers: Answers) -> str:

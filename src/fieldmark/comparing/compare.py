@@ -16,6 +16,7 @@ from fieldmark import storage
 from fieldmark.classifier import Classifier, load
 from fieldmark.comparing.answers import Side, fresh_answers, shared_classes, stored_answers
 from fieldmark.comparing.flips import flip_grid
+from fieldmark.errors import RecipeError
 from fieldmark.evaluation.compare import compare_predictions
 from fieldmark.images.names import counted
 from fieldmark.runs import Run
@@ -30,28 +31,36 @@ def compare(
     second: str | Path,
     directory: str | Path | None = None,
     *,
+    corrections: str | Path | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compare two run folders or classifier files, A and B, on the same images.
 
     Without `directory` the images are those that both runs held out and stored, matched by content: the validation
-    split, or the test split where validation shares none. With it they are the images of its class folders. Only
-    classes that both know are compared. `out` is a folder for `compare.json` and `flips.png`.
+    split, or the test split where validation shares none. With it they are the images of its class folders, as its
+    `corrections.csv` sets them right, or the table `corrections`. Only classes that both know are compared. `out` is a
+    folder for `compare.json` and `flips.png`.
 
     Returns what `fieldmark.evaluation.compare.compare_predictions` finds, and for each side its file size in bytes,
-    the images a second its network answers here and now, and the seconds its training took. Raises DatasetError where
-    the two share no class or no image, ModelFileError for what cannot be read.
+    the images a second its network answers here and now, and the seconds its training took. Raises RecipeError for
+    `corrections` without a directory, DatasetError where the two share no class or no image, ModelFileError for what
+    cannot be read.
     """
     progress = progress or Progress(quiet=True)
+    if corrections is not None and directory is None:
+        raise RecipeError(
+            "corrections without a directory: the stored answers are of labels that each training corrected",
+            hint="name the directory of labelled images, too: fieldmark compare A B DIR --corrections FILE",
+        )
     sides = _side(first), _side(second)
     shared, remarks = shared_classes(*sides)
-    corrections: list[dict[str, str]] = []  # stored answers are of labels that each training corrected
+    corrected: list[dict[str, str]] = []  # stored answers are of labels that each training corrected
     if directory is None:
         split, answers, more = stored_answers(*sides, shared)
     else:
-        split = None
-        answers, more, corrections = fresh_answers(*sides, shared, Path(directory), progress)
+        split, table = None, Path(corrections) if corrections is not None else None
+        answers, more, corrected = fresh_answers(*sides, shared, Path(directory), progress, corrections=table)
     found = compare_predictions(answers[0].predictions, answers[1].predictions)
     with progress.stage("measure the speed"):
         speeds = _speeds(sides[0].classifier, sides[1].classifier)
@@ -62,7 +71,7 @@ def compare(
         "split": split,
         "directory": str(directory) if directory is not None else None,
         "classes": list(shared),
-        "corrections": corrections,
+        "corrections": corrected,
         "remarks": [*remarks, *more, *found["remarks"]],
         "sentence": _sentence(found),
     }

@@ -6,7 +6,7 @@ All from arrays: the embeddings of the images (what the last layer sees), compar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ def analyse_mistakes(
     *,
     split: str,
     vocabulary: Vocabulary | None = None,
+    suspected: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the content of `mistakes.json`: the mistakes of one split, their nearest training images, and their kinds.
 
@@ -57,13 +58,14 @@ def analyse_mistakes(
     none. A kind is a cluster of misclassified images of one class that look alike to the network (average linkage on
     the cosine), cut at `similarity`: 95 of 100 training images have one of another group that is at least so alike.
 
+    `suspected` are paths of images whose label an audit doubts: kinds say how many of theirs are among them.
     Of several splits, `analyse_splits` looks at the training images once.
 
     {"split", "n", "wrong", "similarity", "confused": pairs, "mistakes": [{"path", "label", "predicted", "probability",
     "probabilities", "nearest": [{"path", "label", "similarity"}], "kind", "words"}], "kinds": [{"kind", "label",
-    "images", "lost" (accuracy, 0-1), "similar_in_training", "of_them_label", "taken_for", "paths", "words",
-    "advice"}], "remarks"}; kinds come in the order of what to photograph next: the most accuracy lost first, and of
-    equals the one that training has fewest of.
+    "images", "suspected", "lost" (accuracy, 0-1), "similar_in_training", "of_them_label", "taken_for", "paths",
+    "words", "advice"}], "remarks"}; kinds come in the order of what to photograph next: the most accuracy lost first,
+    and of equals the one that training has fewest of.
 
     >>> predictions = Predictions(
     ...     paths=("a", "b", "c"), labels=np.array([0, 1, 1], np.int32), splits=("train", "train", "test"),
@@ -75,7 +77,7 @@ def analyse_mistakes(
     >>> found["mistakes"][0]["nearest"][0]["path"]
     'a'
     """
-    return analyse_splits(predictions, embeddings, splits=(split,), vocabulary=vocabulary)[0]
+    return analyse_splits(predictions, embeddings, splits=(split,), vocabulary=vocabulary, suspected=suspected)[0]
 
 
 def analyse_splits(
@@ -84,6 +86,7 @@ def analyse_splits(
     *,
     splits: Sequence[str],
     vocabulary: Vocabulary | None = None,
+    suspected: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Return what `analyse_mistakes` does, one a split."""
     results = [_of_split(predictions, split) for split in splits]
@@ -96,14 +99,18 @@ def analyse_splits(
         return results
     if not grouped:
         return results
-    training = _Training.of(predictions, embeddings, train, vocabulary)
+    training, doubted = _Training.of(predictions, embeddings, train, vocabulary), set(suspected)
     row_of = {key: row for row, key in enumerate(zip(predictions.splits, predictions.paths, strict=True))}
     for result in grouped:
         listed = result["mistakes"]
         rows = [row_of[result["split"], mistake["path"]] for mistake in listed]
         kinds = _kinds(training, embeddings[rows], predictions.labels[rows], listed)
         for kind in kinds:
-            kind |= {"lost": kind["images"] / result["n"], "advice": _advice(kind)}
+            kind |= {
+                "suspected": len(set(kind["paths"]) & doubted),
+                "lost": kind["images"] / result["n"],
+            }
+            kind["advice"] = _advice(kind)
         result |= {"similarity": training.similarity, "kinds": kinds}
     return results
 
@@ -286,6 +293,10 @@ def _advice(kind: dict[str, Any]) -> str:
     label, had, of_label = kind["label"], kind["similar_in_training"], kind["of_them_label"]
     like = f" (ImageNet's nearest word: {', '.join(kind['words'])})" if kind["words"] else ""
     facts = f"{_images(kind['images'])} of {label}{like} taken for {' or '.join(kind['taken_for'])}"
+    if doubted := kind["suspected"]:
+        if doubted == kind["images"]:
+            return f"{facts}; {'it' if doubted == 1 else 'all of them'} may be wrongly labelled: look there first"
+        facts += f"; {doubted} of these {kind['images']} may be wrongly labelled: look there first"
     if not of_label:
         return f"{facts}; training has no such image of {label}: photograph more like these"
     if of_label < FEW:

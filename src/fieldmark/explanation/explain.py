@@ -28,7 +28,7 @@ from fieldmark.explanation.graph import Graph, Layer, Values, open_graph
 from fieldmark.explanation.occlusion import Occlusion, occlude
 from fieldmark.explanation.words import TELLING, influences, sentence
 from fieldmark.images import formats
-from fieldmark.images.names import printable
+from fieldmark.images.names import printable, some
 from fieldmark.images.samples import legible
 from fieldmark.preprocessing import Pixels
 
@@ -63,7 +63,7 @@ def explain(
     paths = [images] if isinstance(images, str | Path) else list(images)
     if label is not None and label not in loaded.classes:
         raise RecipeError(
-            f"{printable(label)}: no class of the classifier", hint=f"its classes are {', '.join(loaded.classes)}"
+            f"{printable(label)}: no class of the classifier", hint=f"its classes are {some(loaded.classes)}"
         )
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

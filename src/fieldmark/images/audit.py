@@ -17,6 +17,7 @@ from fieldmark.images.dataset import SPLITS, Dataset
 from fieldmark.images.duplicates import distance, exact_duplicates
 from fieldmark.images.findings import CheckResult
 from fieldmark.images.groups import Groups, find_groups
+from fieldmark.images.names import some
 from fieldmark.images.read import Images
 
 # Training images of a leaking group that each image is compared with: 0.4 ms each, and groups may hold thousands.
@@ -138,7 +139,7 @@ def _remarks(dataset: Dataset, copies: list[list[int]]) -> list[str]:
     for split in SPLITS:
         lacking = [name for name, count in counts.get(split, {}).items() if not count]
         if lacking:
-            remarks.append(f"{split} has no image of {', '.join(lacking)}")
+            remarks.append(f"{split} has no image of {some(lacking)}")
     foreign = sorted({problem.detail for problem in dataset.problems if problem.code == "unknown_class"})
     remarks += [f"in validation or test, {detail}" for detail in foreign]
     twofold = [rows for rows in copies if len({int(dataset.labels[row]) for row in rows}) > 1]

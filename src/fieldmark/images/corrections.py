@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fieldmark import storage
 from fieldmark.errors import ConflictError, DatasetError
+from fieldmark.images.names import some
 from fieldmark.storage import guard, unguard
 
 FILE_NAME = "corrections.csv"
@@ -272,5 +273,5 @@ def _require_known(table: Path, labels: dict[str, str], paths: set[str], classes
     if wrong:
         raise DatasetError(
             f"{table}: {wrong[0][0]} is corrected to {wrong[0][1]}, which is no class",
-            hint=f"the classes are {', '.join(sorted(classes))}; or {REMOVE} to leave an image out",
+            hint=f"the classes are {some(sorted(classes))}; or {REMOVE} to leave an image out",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 
 _DIGITS = re.compile("[0-9]+")
 
@@ -27,6 +28,25 @@ def _number_key(digits: re.Match[str]) -> str:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: "1 image", "2 images"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def some(names: Sequence[str], most: int = 6) -> str:
+    """The first names, and how many more there are.
+
+    >>> some(["a", "b", "c"]), some(["a", "b", "c", "d"], 2)
+    ('a, b, c', 'a, b and 2 more')
+    """
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def rounded_percent(share: float) -> str:
+    """A share in whole percent; below two with one decimal, where a whole number would say nothing.
+
+    >>> rounded_percent(0.5), rounded_percent(1 / 200), rounded_percent(0)
+    ('50 %', '0.5 %', '0 %')
+    """
+    return f"{100 * share:.1f} %" if 0 < share < 0.02 else f"{100 * share:.0f} %"
 
 
 def printable(path: str) -> str:

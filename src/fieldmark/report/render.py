@@ -74,6 +74,16 @@ def _number(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
+# Strong right-to-left letters (Hebrew, Arabic, Syriac, Thaana, N'Ko, Adlam, ...) and what joins those of one name.
+_LEFTWARD = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
+_LEFTWARD_NAME = re.compile(f"[{_LEFTWARD}](?:[ '_-]*[{_LEFTWARD}])*")
+
+
+def _apart(text: str) -> Markup:
+    """The text with what is written from right to left set apart, so that it does not turn the numbers beside it."""
+    return Markup(_LEFTWARD_NAME.sub(lambda found: f"<bdi>{found[0]}</bdi>", str(escape(visible(text)))))
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -88,6 +98,7 @@ def _environment() -> jinja2.Environment:
         "prose": prose,
         "sentence": sentence,
         "quoted": _quoted,
+        "apart": _apart,
         "percent": _percent,
         "number": _number,
         "duration": duration,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fieldmark.evaluation.calibration import CALIBRATION_BINS
+from fieldmark.evaluation.curves import choose_threshold
 from fieldmark.evaluation.familiarity import UNFAMILIAR_BELOW
 from fieldmark.evaluation.intervals import share_of
 from fieldmark.evaluation.predictions import Predictions
@@ -17,6 +18,7 @@ from fieldmark.report.context import Context, Data
 LEAST_FAMILIAR = 12  # images shown
 TENTHS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 CURVE_STEPS = 24
+COSTS = ((1, 1), (1, 5), (5, 1), (1, 10), (10, 1))  # of an image of the first class taken for the second; the reverse
 
 
 def resolve_calibration(context: Context) -> Data:
@@ -24,7 +26,8 @@ def resolve_calibration(context: Context) -> Data:
     contents, split = context.contents, context.contents.split
     numbers = contents.metrics.get(split, {}) if split else {}
     names = ("n", "groups", "ece", "brier", "brier_interval", "log_loss", "log_loss_interval")
-    bins = _bins(numbers.get("reliability") or [], _known(contents.predictions, split))
+    known = _known(contents.predictions, split)
+    bins = _bins(numbers.get("reliability") or [], known)
     return {
         "split": split,
         **{name: numbers.get(name) for name in names},
@@ -35,6 +38,7 @@ def resolve_calibration(context: Context) -> Data:
         "chart": _reliability_chart(bins) if bins else None,
         "curves": _two_class_curves(numbers),
         "positive_class": numbers.get("positive_class"),
+        "costs": _thresholds(known),
     }
 
 
@@ -145,6 +149,15 @@ def _two_class_curves(numbers: dict[str, Any]) -> list[Data]:
             | {name: found.get(name) for name in ("n_positive", "n_negative")}
         )
     return curves
+
+
+def _thresholds(part: Predictions | None) -> Data | None:
+    """What costs least at some costs of the two kinds of mistake; None unless images of both classes are known."""
+    if part is None or len(part.classes) != 2 or len(np.unique(part.labels)) != 2:
+        return None
+    found = [choose_threshold(part.probabilities[:, 1], part.labels, *costs) for costs in COSTS]
+    rows = [{"costs": list(costs)} | row for costs, row in zip(COSTS, found, strict=True)]
+    return {"classes": list(part.classes), "n": len(part), "rows": rows}
 
 
 def _growth_chart(found: Data, points: list[Data]) -> Data:

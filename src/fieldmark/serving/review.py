@@ -14,7 +14,8 @@ from typing import Any
 
 from fieldmark.classifier import Classifier
 from fieldmark.errors import DatasetError, FieldmarkError
-from fieldmark.images.corrections import FILE_NAME, below, correct, read_table
+from fieldmark.images.corrections import FILE_NAME, below, below_split, correct, read_table
+from fieldmark.images.scan import SPLIT_FOLDERS
 from fieldmark.report.contents import Contents, read_contents
 from fieldmark.runs import Run
 from fieldmark.serving.retraining import retrain_command, validation_folder
@@ -74,7 +75,7 @@ class Review:
             "items": [item.to_json(current.get(item.path)) for item in items[:MOST_ITEMS]],
             "classes": list(source.classes),
             "command": source.command,
-            "table": str(source.root / FILE_NAME) if source.root else None,
+            "table": str(_table(source.root)) if source.root else None,
             "more": max(0, len(items) - MOST_ITEMS),
             "pending": pending,
             "problem": problem,
@@ -102,8 +103,8 @@ class Review:
                 hint="undo its correction if it has one, and go on",
             )
         _current(self.source)
-        folder = _folder(self.source, item.path)
-        correct(folder / FILE_NAME, file.relative_to(folder).as_posix(), correction, expected=expected)
+        table, path = _row_of(_folder(self.source, item.path), file)
+        correct(table, path, correction, expected=expected)
         return item.to_json(correction)
 
     @functools.cached_property
@@ -179,13 +180,42 @@ def _folder(source: Source, path: str) -> Path:
     return source.validation
 
 
+def _table(folder: Path) -> Path:
+    """The table that a new correction of a folder goes to: its own, or the one beside a split folder that has none."""
+    own, beside = folder / FILE_NAME, _beside(folder)
+    return beside if beside is not None and not own.is_file() else own
+
+
+def _beside(folder: Path) -> Path | None:
+    table = folder.absolute().parent / FILE_NAME
+    return table if folder.absolute().name.lower() in SPLIT_FOLDERS and table.is_file() else None
+
+
+def _labels(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """{path below the folder: label} of its own table, and of the one beside it."""
+    own, beside = folder / FILE_NAME, _beside(folder)
+    nearer = below(folder, read_table(own)) if own.is_file() else {}
+    if beside is None:
+        return nearer, {}
+    return nearer, below_split(beside, read_table(beside), folder.absolute(), tuple(SPLIT_FOLDERS))
+
+
+def _row_of(folder: Path, file: Path) -> tuple[Path, str]:
+    """The table that an image's row stands in, or would, and the image's path there."""
+    path, beside, (nearer, others) = file.relative_to(folder).as_posix(), _beside(folder), _labels(folder)
+    if beside is not None and path not in nearer and (path in others or _table(folder) == beside):
+        return beside, f"{folder.absolute().name}/{path}"
+    return folder / FILE_NAME, path
+
+
 def _current(source: Source) -> dict[str, str]:
     """{path: correction} of every table. Raises DatasetError where none can be read, or written without a loss."""
     labels: dict[str, str] = {}
     root = _root(source)
     for folder in (root, source.validation):
-        if folder is not None and (folder / FILE_NAME).is_file():
-            for path, label in below(folder, read_table(folder / FILE_NAME)).items():
+        if folder is not None:
+            nearer, others = _labels(folder)
+            for path, label in (others | nearer).items():
                 labels[path if folder == root else (folder / path).as_posix()] = label
     if source.other_table and not labels.keys() & source.other_table.keys():
         raise DatasetError(

@@ -48,10 +48,8 @@ def ordered(items: Iterable[Item]) -> list[Item]:
 
 def audited_items(suspected: Iterable[Mapping[str, Any]]) -> list[Item]:
     """The rows of `suspected_labels` in audit.json."""
-    return [
-        _doubted(row["path"], row["label"], row["likelier"], row["label_probability"], row["likelier_probability"])
-        for row in suspected
-    ]
+    columns = ("path", "label", "likelier", "label_probability", "likelier_probability")
+    return [_doubted(*(row[name] for name in columns), split=row.get("split") or "train") for row in suspected]
 
 
 def suspected_items(gallery: Gallery) -> list[Item]:
@@ -114,5 +112,5 @@ def unfamiliar_items(predictions: Predictions) -> list[Item]:
     ]
 
 
-def _doubted(path: str, label: str, likelier: str, given: float, other: float) -> Item:
-    return Item(path, label, likelier, other, "suspected_label", "train", rank=(0, given - other))
+def _doubted(path: str, label: str, likelier: str, given: float, other: float, *, split: str = "train") -> Item:
+    return Item(path, label, likelier, other, "suspected_label", split, rank=(0, given - other))
