@@ -131,6 +131,8 @@ def test_near_duplicates_stay_on_one_side_whatever_is_trained(copied: Path, tmp_
         assert run.metrics["train"]["groups"] + run.metrics["validation"]["groups"] == 16
         assert run.audit["near_duplicates"] == [dict(pair) for pair in found.near_duplicates]
         assert len(run.audit["near_duplicates"]) + len(found.duplicates) > 8
+        # The backbone has seen every image for the split, so what needs it is asked of a network from scratch, too
+        assert {check["status"] for check in run.audit["checks"]} == {"done"}
 
 
 def test_without_a_backbone_the_split_is_made_and_says_what_it_does_not_know(
@@ -320,8 +322,10 @@ def test_a_training_on_the_backbone_doubts_labels(
     images = read(scan(sequences), Preprocessing(width=32, height=32))
     found = pipeline.split_audited(audit_images(images), Recipe(validation_fraction=0.0))
     images = dataclasses.replace(images, dataset=found.dataset)
-    checked = pipeline._checked(images, found, Recipe(), Preprocessing(width=32, height=32))
+    checked = pipeline._checked(images, found, Recipe(), Preprocessing(width=32, height=32), grouping.Grouped(found))
     assert checked.suspected_labels[0]["path"] == "dog/scene00-0.png"
     assert [check.name for check in checked.checks if check.not_run] == ["near_duplicates"]
     monkeypatch.setattr(pipeline, "MOST_CHECKED", 47)
-    assert pipeline._checked(images, found, Recipe(), Preprocessing(width=32, height=32)) is found
+    assert (
+        pipeline._checked(images, found, Recipe(), Preprocessing(width=32, height=32), grouping.Grouped(found)) is found
+    )

@@ -73,7 +73,7 @@ def _grouped_as_trained(
     if embeddings is None:
         remark = "near-duplicates were not searched: a training joins them to groups before it splits"
         return images, dataclasses.replace(found, remarks=(*found.remarks, remark)), None
-    found, copies = with_copies_joined(images, found, embeddings)
+    found, copies, _ = with_copies_joined(images, found, embeddings)
     return dataclasses.replace(images, dataset=found.dataset), found, copies
 
 

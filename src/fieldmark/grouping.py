@@ -35,7 +35,8 @@ class Grouped(NamedTuple):
     """A dataset with its groups, and the near-duplicates that were found on the way."""
 
     audit: Audit
-    copies: tuple[Copy, ...] | None  # None where they were not searched
+    copies: tuple[Copy, ...] | None = None  # None where they were not searched
+    embeddings: npt.NDArray[np.float32] | None = None  # (n, d) of the pretrained backbone, where they were needed
 
 
 def splits_itself(dataset: Dataset) -> bool:
@@ -72,7 +73,7 @@ def group(
 
 def _without(found: Audit, why: str) -> Grouped:
     remark = f"near-duplicates were not searched, so the split may part some: {why}"
-    return Grouped(dataclasses.replace(found, remarks=(*found.remarks, remark)), None)
+    return Grouped(dataclasses.replace(found, remarks=(*found.remarks, remark)))
 
 
 def with_copies_joined(images: Images, found: Audit, embeddings: npt.NDArray[np.float32]) -> Grouped:
@@ -86,7 +87,7 @@ def with_copies_joined(images: Images, found: Audit, embeddings: npt.NDArray[np.
     joined = dataclasses.replace(
         found, dataset=dataset.replace(groups=groups.names), groups=groups, remarks=(*found.remarks, *remarks)
     )
-    return Grouped(joined, copies)
+    return Grouped(joined, copies, embeddings)
 
 
 def embeddings_of(

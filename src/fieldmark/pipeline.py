@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark import export, runs, storage
-from fieldmark.checks.context import Copy
 from fieldmark.checks.table import run_checks
 from fieldmark.classifier import load
 from fieldmark.embedding import embed, find_backbone, own_embeddings
@@ -123,7 +122,7 @@ def train(
             weights = _export(learnt, images, recipe, preprocessing, run)
         # 6) What the audit asks, now that the embeddings are there: labels, shortcuts, copies, bad images.
         with progress.stage("check"):
-            audit = _checked(images, audit, recipe, preprocessing, grouped.copies)
+            audit = _checked(images, audit, recipe, preprocessing, grouped)
         # 7) Every number comes from that file's own answers.
         with progress.stage("evaluate") as step:
             predictions = predictions_of(images.dataset, *learnt.answers(run.model, step))
@@ -156,14 +155,14 @@ def _grouped(
 ) -> Grouped:
     """The images' groups; near-duplicates are searched where a split is made by them, and no others need the time."""
     if recipe.validation_fraction and splits_itself(images.dataset):
-        found, copies = group(
+        grouped = group(
             images, preprocessing, group_by=recipe.group_by, progress=progress, cache_limit_bytes=cache_limit_bytes
         )
         # Reading for another image size may tell other sizes of a few formats; the images trained on are these.
-        dataset = images.dataset.replace(groups=found.groups.names)
-        return Grouped(dataclasses.replace(found, dataset=dataset), copies)
+        dataset = images.dataset.replace(groups=grouped.audit.groups.names)
+        return grouped._replace(audit=dataclasses.replace(grouped.audit, dataset=dataset))
     with progress.stage("audit"):
-        return Grouped(audit_images(images, group_by=recipe.group_by), None)
+        return Grouped(audit_images(images, group_by=recipe.group_by))
 
 
 def split_audited(found: Audit, recipe: Recipe) -> Audit:
@@ -186,28 +185,22 @@ def split_audited(found: Audit, recipe: Recipe) -> Audit:
     return dataclasses.replace(found, dataset=dataset.replace(splits=splits))
 
 
-def _checked(
-    images: Images,
-    found: Audit,
-    recipe: Recipe,
-    preprocessing: Preprocessing,
-    copies: tuple[Copy, ...] | None = None,
-) -> Audit:
+def _checked(images: Images, found: Audit, recipe: Recipe, preprocessing: Preprocessing, grouped: Grouped) -> Audit:
     """The audit with the answers of those checks that take about a second of a training of a thousand images.
 
     Near-duplicates inside of a split take several; those between splits, which make numbers too good, are searched,
-    unless `copies` are all of them already. With a network from scratch what needs the backbone's embeddings takes
-    several, too.
+    where not all of them were found for the split already. With a network from scratch what needs the backbone's
+    embeddings is asked only where the split needed them, too: they take several seconds.
     """
     if len(found.dataset) > MOST_CHECKED:
         return found
     hint = f"`fieldmark audit {shlex.quote(printable(str(found.dataset.root)))}` asks it"
-    if not _on_backbone(recipe):
-        reason = "this network is trained from scratch, and the pretrained backbone would have to see every image"
-        return run_checks(images, found, None, not_run=reason, hint=hint, copies=copies)
-    embeddings = embed(images, find_backbone(preprocessing))
-    why = "it takes longer than the training"
-    return run_checks(images, found, embeddings, not_run=why, hint=hint, without={"near_duplicates"}, copies=copies)
+    embeddings, why, without = grouped.embeddings, "it takes longer than the training", {"near_duplicates"}
+    if embeddings is None and _on_backbone(recipe):
+        embeddings = embed(images, find_backbone(preprocessing))
+    elif embeddings is None:
+        why = "this network is trained from scratch, and the pretrained backbone would have to see every image"
+    return run_checks(images, found, embeddings, not_run=why, hint=hint, without=without, copies=grouped.copies)
 
 
 def _on_backbone(recipe: Recipe) -> bool:
