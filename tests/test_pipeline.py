@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from fieldmark.errors import DatasetError, MissingExtraError, RecipeError
 from fieldmark.evaluating import require_costs
 from fieldmark.evaluation.predictions import read_csv
 from fieldmark.images import formats
-from fieldmark.images.audit import audit_images
-from fieldmark.images.read import read
+from fieldmark.images.audit import Audit, audit_images
+from fieldmark.images.read import Images, read
 from fieldmark.images.scan import scan
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
@@ -167,6 +168,21 @@ def test_the_same_seed_gives_the_same_run(sequences: Path, tmp_path: Path) -> No
     for name in ("predictions.csv", "metrics.json", "model.onnx"):
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
         assert (first.folder / name).read_bytes() != (third.folder / name).read_bytes(), name
+
+
+def test_kinds_of_mistakes_know_which_labels_are_doubted(
+    sequences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def doubting(images: Images, found: Audit, *rest: Any) -> Audit:
+        rows = [{"path": path, "label": "cat", "likelier": "dog"} for path in found.dataset.paths]
+        shares = {"label_probability": 0.1, "likelier_probability": 0.9, "split": "validation"}
+        return dataclasses.replace(found, suspected_labels=tuple(row | shares for row in rows))
+
+    monkeypatch.setattr(pipeline, "_checked", doubting)
+    run = fieldmark.train(sequences, out=tmp_path / "run", **SMALL, learning_rate=1e-30)
+    kinds = json.loads((run.folder / "mistakes.json").read_text())["kinds"]
+    assert kinds
+    assert [kind["suspected"] for kind in kinds] == [kind["images"] for kind in kinds]
 
 
 def test_leaks_of_a_given_split_are_reported(sequences: Path, tmp_path: Path) -> None:
