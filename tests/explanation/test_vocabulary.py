@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,11 @@ import torch
 from fieldmark.explanation.vocabulary import imagenet_vocabulary
 from fieldmark.networks import efficientnet_lite
 from tests.no_torch import NO_TORCH
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIELDMARK_CACHE_DIR", str(tmp_path))
 
 
 def test_it_answers_as_the_network_s_own_head(monkeypatch: pytest.MonkeyPatch) -> None:
