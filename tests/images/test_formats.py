@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
 
 from fieldmark.errors import ImageError
-from fieldmark.images import decoders, formats, plain
+from fieldmark.images import containers, decoders, formats, plain
 from fieldmark.images.formats import FORMATS, MAX_BYTES, decode, load, read_bytes, suffix_mismatch
 from fieldmark.images.plain import decode_plain
 from fieldmark.images.problems import PROBLEMS, Problem
@@ -215,14 +215,20 @@ def test_jpeg_whose_end_mark_is_swallowed_is_truncated(mark):
 
 
 def test_jpeg_of_thousands_of_segments_is_left_to_pillow(monkeypatch):
-    data = saved(scene(97, 61), "JPEG")
-    scan = data.index(b"\xff\xda")
-    table = data.index(b"\xff\xc4")
+    data = saved(scene(97, 61), "JPEG", progressive=True)
+    table = data.index(b"\xff\xc4", data.index(b"\xff\xda"))
     (length,) = struct.unpack_from(">H", data, table + 2)
-    many = data[:scan] + data[table : table + 2 + length] * plain.MAX_SEGMENTS + data[scan:]
+    many = data[:table] + data[table : table + 2 + length] * containers.MAX_SEGMENTS + data[table:]
     ours, pillow, done = plain_and_pillow(monkeypatch, many, Preprocessing(97, 61))
     assert_equal_outcomes(ours, pillow, "")
     assert not done
+
+
+def test_scans_are_counted_behind_thousands_of_segments():
+    data = more_scans(100)
+    scan = data.index(b"\xff\xda") + 2
+    comment = b"\xff\xfe\0\x02"
+    assert refusal(data[:scan] + comment * containers.MAX_SEGMENTS + data[scan:]) == "corrupt"
 
 
 def test_large_images_are_left_to_pillow(monkeypatch):
@@ -896,6 +902,22 @@ def test_read_bytes_is_bounded(tmp_path):
     with path.open("wb") as file:
         file.truncate(MAX_BYTES + 1)  # sparse: it takes no room
     assert read_code(path) == "too_many_bytes"
+
+
+def test_read_bytes_of_a_file_without_end(tmp_path, monkeypatch):
+    path = tmp_path / "endless"
+    path.write_bytes(b"a")
+    given = []
+
+    def endless(descriptor, size):
+        given.append(size)
+        assert sum(given) < 2**18
+        return bytes(size)
+
+    monkeypatch.setattr(formats, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(formats.os, "read", endless)
+    with pytest.raises(ImageError, match="too_many_bytes"):
+        read_bytes(path)
 
 
 def test_read_bytes_takes_memory_for_the_file_alone(tmp_path):

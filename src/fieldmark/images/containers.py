@@ -21,6 +21,7 @@ from fieldmark.errors import ImageError
 
 MAX_PROFILE_BYTES = 4 * 2**20  # printers' profiles take about 2 MB
 MAX_PARTS = 200_000  # segments, chunks or blocks; long animations have tens of thousands
+MAX_SEGMENTS = 1000  # from the first scan of a JPEG on; progressive ones have about thirty
 MAX_SCANS = 64  # of a progressive JPEG; encoders write about ten, and each goes over all pixels again
 MAX_RUN_LENGTH_BYTES = 5_000_000
 
@@ -35,6 +36,7 @@ class Container(NamedTuple):
     exif: bytes | None = None
     profile: bytes | None = None  # ICC
     size: tuple[int, int] | None = None  # width, height; given where the decoder allocates pixels on opening
+    ended: bool = False  # JPEG: a walk from segment to segment, as libjpeg's, meets an end mark
 
 
 def open_container(data: bytes, walk: Callable[[bytes], Container]) -> Container:
@@ -50,6 +52,8 @@ def open_container(data: bytes, walk: Callable[[bytes], Container]) -> Container
 # Searching for it also skips fill bytes, and the junk between segments that decoders tolerate
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])")
 _JPEG_SCAN = re.compile(rb"\xff\xda")
+# Inside a scan 0xff is followed by 0 or a restart number
+_JPEG_SEGMENT = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _JPEG_LOSSLESS = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}  # lossless or hierarchical
 
 
@@ -95,12 +99,28 @@ def _jpeg_needs(marker: int, body: bytes) -> bool:
 def _jpeg_scans(
     data: bytes, start: int, kept: list[bytes], blocks: list[bytes], profile: dict[int, bytes]
 ) -> Container:
-    # Inside a scan 0xff is followed by 0 or a restart number, so that this count is exact. Twice as fast as bytes.count
-    scans = sum(1 for _ in _JPEG_SCAN.finditer(data, start))
+    scans, ended = _jpeg_walk(data, start)
+    if not ended:  # a wrong length hides what stands behind it. Twice as fast as bytes.count
+        scans = sum(1 for _ in _JPEG_SCAN.finditer(data, start))
     if scans > MAX_SCANS:
         raise ImageError("corrupt", f"{scans} scans; encoders write about ten")
     joined = b"".join(profile[number] for number in sorted(profile))
-    return Container(b"".join([*kept, memoryview(data)[start:]]), blocks[0] if blocks else b"", joined)
+    whole = b"".join([*kept, memoryview(data)[start:]])
+    return Container(whole, blocks[0] if blocks else b"", joined, ended=ended)
+
+
+def _jpeg_walk(data: bytes, position: int) -> tuple[int, bool]:
+    """How many scans there are up to the end mark, and whether the walk came to one."""
+    scans = 0
+    for _ in range(MAX_SEGMENTS):
+        match = _JPEG_SEGMENT.search(data, position)
+        if match is None:
+            break
+        if match[1] == b"\xd9":
+            return scans, True
+        scans += match[1] == b"\xda"
+        position = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
+    return scans, False
 
 
 # ---- PNG: https://www.w3.org/TR/png-3/

@@ -16,7 +16,7 @@ import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image, features
 from PIL.AvifImagePlugin import AvifImageFile
@@ -202,10 +202,12 @@ def read_bytes(path: Path) -> bytes:
         _check_regular(status, path)
         # A pipe may have taken the file's place since: do not wait for its writer, and look again
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             _check_regular(status, path)
-            data = _whole(file, status.st_size) if status.st_size <= MAX_BYTES else None
+            data = _whole(descriptor, status.st_size) if status.st_size <= MAX_BYTES else None
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if data is None or len(data) > MAX_BYTES:
@@ -215,12 +217,13 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def _whole(file: BinaryIO, expected: int) -> bytes:
+def _whole(descriptor: int, expected: int) -> bytes:
     # Memory for as many bytes as are asked for is taken at once: for MAX_BYTES of every file, a quarter of the time
-    data = file.read(expected + 1)
-    if len(data) > expected:  # it has grown since
-        data += file.read(MAX_BYTES + 1 - len(data))
-    return data
+    parts, size, asked = [], 0, expected + 1
+    while size <= MAX_BYTES and (part := os.read(descriptor, asked)):
+        parts.append(part)
+        size, asked = size + len(part), 2**16
+    return b"".join(parts)
 
 
 def _check_regular(status: os.stat_result, path: Path) -> None:
@@ -263,7 +266,7 @@ def _decode(name: str, data: bytes, preprocessing: Preprocessing, max_pixels: in
     enough = decoders.enough_pixels((width, height), preprocessing)
     box = decoders.draft(image, enough, turn)
     profile = image.info.get("icc_profile", b"") if container.profile is None else container.profile
-    pixels = plain.decode_plain(image, container.data)
+    pixels = plain.decode_plain(image, container)
     if pixels is not None and pixels.shape == preprocessing.shape and not profile and turn not in _TURNS:
         return Decoded(pixels, name, width, height)
     flat = _loaded(image, container.data, enough, turn) if pixels is None else Image.fromarray(pixels)

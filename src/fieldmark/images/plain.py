@@ -8,58 +8,41 @@ tell these apart.
 
 from __future__ import annotations
 
-import re
-
 from imagecodecs import jpeg8_decode, spng_decode
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from fieldmark.images.containers import Container
 from fieldmark.preprocessing import Pixels
 
 # Of a larger image that is resized the pixels and Pillow's copy of them would take more memory than Pillow alone
 MAX_PLAIN_PIXELS = 16_000_000
 
-MAX_SEGMENTS = 1000  # of a JPEG; progressive ones have about thirty
-
-# The beginning of a segment: inside a scan's data 0xff stands before 0 or a restart number alone
-_JPEG_MARK = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+GREY = b"\x80"  # of which libjpeg paints what it has no data for; see `decoders.check_scans`
 
 
-def decode_plain(image: ImageFile, data: bytes) -> Pixels | None:
-    """Decode the plain JPEG or PNG `data`, opened as `image`: uint8 (height, width[, 3 or 4]); None: Pillow must."""
+def decode_plain(image: ImageFile, container: Container) -> Pixels | None:
+    """Decode a plain JPEG or PNG, opened as `image`: uint8 (height, width[, 3 or 4]); None: Pillow must."""
     if image.width * image.height > MAX_PLAIN_PIXELS:
         return None
     try:
         if isinstance(image, JpegImageFile):
-            return _jpeg(image, data)
+            return _jpeg(image, container)
         if isinstance(image, PngImageFile):
-            return _png(image, data)
+            return _png(image, container.data)
     except (RuntimeError, ValueError):  # of which imagecodecs' errors are children
         return None
     return None
 
 
-def _jpeg(image: JpegImageFile, data: bytes) -> Pixels | None:
+def _jpeg(image: JpegImageFile, container: Container) -> Pixels | None:
     drafted = image.decoderconfig[:1] not in ((), (1,))
-    if drafted or image.mode not in ("L", "RGB"):
+    # Without an end mark libjpeg would go on as if one stood where the data end
+    if drafted or image.mode not in ("L", "RGB") or not container.ended:
         return None
-    if not _has_end(data):  # libjpeg would go on as if it had
-        return None
-    pixels = jpeg8_decode(data)
-    # Of this grey libjpeg paints what it has no data for; see `check_scans`
-    return None if (pixels[-1, -1] == 128).all() else pixels
-
-
-def _has_end(jpeg: bytes) -> bool:
-    """Whether a walk from segment to segment, as libjpeg's, meets an end mark; a broken length may lead beyond."""
-    position = 2
-    for _ in range(MAX_SEGMENTS):
-        mark = _JPEG_MARK.search(jpeg, position)
-        if mark is None or mark[0] == b"\xff\xd9":
-            return mark is not None
-        position = mark.end() + int.from_bytes(jpeg[mark.end() : mark.end() + 2], "big")
-    return False
+    pixels = jpeg8_decode(container.data)
+    return pixels if pixels[-1, -1:].tobytes().strip(GREY) else None
 
 
 def _png(image: PngImageFile, data: bytes) -> Pixels | None:
