@@ -562,8 +562,10 @@ def test_all_that_failed_is_tried_again_at_once(visited: Visit, served: Served) 
     expect(page.locator(".card .problem")).to_have_count(3)
     expect(page.locator("#connection")).to_contain_text("try again here")
     visited.context.new_page().goto(served.url)  # which gives this browser the token again
+    before = len(visited.requests)
     again.click()
     expect(page.locator(".card .answer")).to_have_count(4)
+    assert [url for url in visited.requests[before:] if "predict" in url] == [f"{served.origin}/api/predict"]
     expect(again).to_be_hidden()
     expect(page.locator("#connection")).to_be_hidden()
     rows = json.loads(downloaded(page, "#download-json"))["predictions"]

@@ -79,7 +79,7 @@ export class Card {
     this.frame.replaceChildren(element("span", { class: "gone" }, "no answer"));
     this.answer.replaceChildren(element("p", { class: "problem" }, problemOf(this.item)));
     this.switches.replaceChildren(
-      ...(mayTryAgain(this.item) ? [button("Try again", () => tryAgain(this.item), { class: "small" })] : []),
+      ...(mayTryAgain(this.item) ? [button("Try again", () => tryAgain([this.item]), { class: "small" })] : []),
     );
   }
 

@@ -129,7 +129,7 @@ async function start() {
     setPaused(!isPaused());
     showProgress();
   });
-  byId("again").addEventListener("click", () => tryAgain(...items.filter(mayTryAgain)));
+  byId("again").addEventListener("click", () => tryAgain(items.filter(mayTryAgain)));
   byId("clear").addEventListener("click", clearAll);
   addEventListener("beforeunload", (event) => {
     if (items.some((item) => !isDone(item))) event.preventDefault();

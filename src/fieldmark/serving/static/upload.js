@@ -40,12 +40,10 @@ export function setPaused(value) {
 export const mayTryAgain = (item) =>
   Boolean(item.error) && item.error.code !== "file_too_large" && !item.unreadable;
 
-export function tryAgain(...tried) {
-  for (const item of tried) {
-    update(item, { status: "waiting", error: null, sent: 0 });
-    alone.add(item);
-  }
-  waiting.push(...tried.reverse());
+export function tryAgain(tried) {
+  for (const item of tried) update(item, { status: "waiting", error: null, sent: 0 });
+  if (tried.length === 1) alone.add(tried[0]); // so that it fails nobody else's; of several a refused batch tells
+  waiting = waiting.concat([...tried].reverse());
   work();
 }
 
