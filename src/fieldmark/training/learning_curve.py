@@ -16,7 +16,8 @@ from fieldmark.training.left_out import LeftOut, Rows, leave_out, make_folds, pa
 FOLDS = 5
 # Of each class's groups; an eighth of 50 groups is 6.
 PARTS = (0.125, 0.25, 0.5, 1.0)
-# Fits grow in time with the images; of more than these a part is drawn, of whole groups.
+# Fits grow in time with the images; of more than these a part is drawn, of whole groups: enough of each class for every
+# fold, however many images that are.
 MOST_IMAGES = 4000
 SINGLE_GROUP = "A class has a single group, so nothing can be left out to measure a learning curve by."
 
@@ -36,7 +37,8 @@ def measure_learning_curve(
     """
     names, images = np.asarray(groups), len(labels)
     if images > MOST_IMAGES:
-        rows = part_of(np.arange(images), labels, names, MOST_IMAGES / images, np.random.default_rng(seed))
+        random = np.random.default_rng(seed)
+        rows = part_of(np.arange(images), labels, names, MOST_IMAGES / images, random, least=FOLDS)
         embeddings, labels, names = embeddings[rows], labels[rows], names[rows]
     folds = make_folds(labels, names.tolist(), FOLDS, seed=seed)
     if not folds:
