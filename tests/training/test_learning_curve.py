@@ -56,7 +56,7 @@ def test_a_single_group_says_why_there_is_none() -> None:
     embeddings, labels, _ = noisy()
     curve = measure_learning_curve(embeddings, labels, [str(label) for label in labels], strength=1.0)
     assert curve["points"] == []
-    assert "single group" in curve["sentence"]
+    assert "fewer than two classes have images of two groups" in curve["sentence"]
 
 
 def test_a_class_of_one_group_is_not_judged_and_said_so() -> None:

@@ -20,6 +20,9 @@ Rows = npt.NDArray[np.int64]
 Learn = Callable[[Rows, Rows, int], Floats]
 
 
+# Why `make_folds` gives none.
+TOO_FEW_GROUPS = "fewer than two classes have images of two groups"
+
 Fold = tuple[Rows, Rows]  # (inside, outside), rising row numbers
 
 
