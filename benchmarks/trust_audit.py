@@ -8,6 +8,7 @@ Faults are planted in copies of the shared datasets; what is found is compared w
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import random
@@ -28,8 +29,9 @@ from scipy.stats import chi2
 import fieldmark
 from fieldmark.checks.context import Context
 from fieldmark.checks.copies import find_copies
-from fieldmark.checks.labels import suspects
+from fieldmark.checks.labels import check_labels
 from fieldmark.embedding import embed, find_backbone
+from fieldmark.grouping import splits_itself, with_copies_joined
 from fieldmark.images.audit import audit_images
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.read import read
@@ -274,33 +276,42 @@ def wrong_labels() -> dict[str, Any]:
     rows = {}
     for name, place in SETS.items():
         dataset, context = _with_embeddings(shared_data() / place)
-        rows[name] = _planted(dataset, context, np.ones(len(dataset), dtype=bool), np.arange(len(dataset)))
+        rows[name] = _planted(dataset, context, np.arange(len(dataset)))
     for name, split in (("horses-or-humans", "validation"), ("rice-leaf", "test")):
         dataset, context = _with_embeddings(shared_data() / name)
-        rows[f"{name}, {split}"] = _planted(dataset, context, dataset.splits == "train", dataset.rows(split))
+        rows[f"{name}, {split}"] = _planted(dataset, context, dataset.rows(split))
     return rows
 
 
-def _planted(dataset: Dataset, context: Context, training: Any, where: Any) -> dict[str, Any]:
+def _planted(dataset: Dataset, context: Context, where: Any) -> dict[str, Any]:
     """Labels of 5 % of the images `where` are made wrong; how many stand in the first tenth of those suspected."""
-    groups, classes, shares = dataset.groups, len(dataset.classes), []
+    classes, shares = len(dataset.classes), []
     for seed in SEEDS:
         chance = np.random.default_rng(seed)
         wrong = chance.choice(where, round(0.05 * len(where)), replace=False)
         labels = dataset.labels.copy()
         labels[wrong] = (labels[wrong] + chance.integers(1, classes, len(wrong))) % classes
-        ranked = [each.row for each in suspects(context.embeddings, labels, groups, classes, training)]
-        first = [row for row in ranked if row in set(where.tolist())][: round(0.1 * len(where))]
+        first = [row for row in _suspected(context, labels) if row in set(where.tolist())][: round(0.1 * len(where))]
         shares.append(len(set(first) & set(wrong.tolist())) / len(wrong))
-    untouched = suspects(context.embeddings, dataset.labels, groups, classes, training)
+    untouched = _suspected(context, dataset.labels)
     return {
         "images": len(where),
         "planted": len(wrong),
         "found_in_first_tenth": round(statistics.mean(shares), 4),
         "least": round(min(shares), 4),
         "seeds": len(shares),
-        "suspected_without_planting": len({each.row for each in untouched} & set(where.tolist())),
+        "suspected_without_planting": len(set(untouched) & set(where.tolist())),
     }
+
+
+def _suspected(context: Context, labels: Any) -> list[int]:
+    """The rows that an audit suspects, the first the most, were these the labels; grouped as an audit groups."""
+    images = dataclasses.replace(context.images, dataset=context.images.dataset.replace(labels=labels))
+    found = audit_images(images)
+    if splits_itself(found.dataset):
+        found = with_copies_joined(images, found, context.embeddings).audit
+    row_of = {path: row for row, path in enumerate(found.dataset.paths)}
+    return [row_of[each["path"]] for each in check_labels(Context(images, found, context.embeddings))[2]]
 
 
 def shortcuts(folder: Path) -> dict[str, Any]:

@@ -293,6 +293,18 @@ def test_evaluate_and_compare_find_groups_by_the_rule_of_the_training(sequences:
     assert fieldmark.evaluate(tmp_path / "alone.onnx", some.parent)["groups"] == 4
 
 
+def test_evaluate_says_where_the_training_joined_copies_and_it_does_not(sequences: Path, tmp_path: Path) -> None:
+    run = fieldmark.train(sequences, out=tmp_path / "run", **SMALL)
+    found = {**run.audit, "near_duplicates": []}
+    pair = {"paths": ["cat/scene00-0.png", "cat/scene01-0.png"], "likeness": 0.97, "similarity": 0.9}
+    for pairs in ([], [pair]):
+        (run.folder / "audit.json").write_text(json.dumps({**found, "near_duplicates": pairs}))
+        remarks = fieldmark.evaluate(run.folder, sequences)["remarks"]
+        assert any("each copy among these images counts for itself" in remark for remark in remarks) == bool(pairs)
+    shutil.copy(run.model, tmp_path / "alone.onnx")
+    assert fieldmark.evaluate(tmp_path / "alone.onnx", sequences)["remarks"] == []
+
+
 def test_a_class_with_one_group_cannot_be_split(sequences: Path, tmp_path: Path) -> None:
     for path in (sequences / "dog").glob("*"):
         if not path.name.startswith("scene01"):

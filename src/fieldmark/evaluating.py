@@ -55,7 +55,7 @@ def evaluate(
         predictions = predictions_of(found.dataset, *file_answers(classifier, images, step))
     numbers = metrics_of(predictions)
     problems = [problem.to_json() for problem in found.dataset.problems]
-    remarks = list(found.remarks)
+    remarks = [*found.remarks, *_copies_not_searched(classifier)]
     return {
         **numbers,
         "group_rule": {"rule": found.groups.rule, "meaning": found.groups.meaning},
@@ -128,12 +128,25 @@ def recorded_rule(classifier: Classifier) -> str | None:
     given = classifier.metadata.get("recipe", {}).get("group_by")
     if given is not None:
         return str(given)
-    run = Run(classifier.path.parent)
-    if not (run.folder / "audit.json").is_file():
-        return None
-    rule = run.audit.get("groups", {}).get("rule")
+    rule = _audit_of_training(classifier).get("groups", {}).get("rule")
     # That the names of those images told nothing does not mean that others' do not.
     return rule if rule in GROUP_RULES else None
+
+
+def _audit_of_training(classifier: Classifier) -> dict[str, Any]:
+    """audit.json of the run that a classifier's file lies in; {} where it lies alone."""
+    run = Run(classifier.path.parent)
+    return run.audit if (run.folder / "audit.json").is_file() else {}
+
+
+def _copies_not_searched(classifier: Classifier) -> list[str]:
+    # A training lists near-duplicates only where it made the split, and then by joining them.
+    if not _audit_of_training(classifier).get("near_duplicates"):
+        return []
+    return [
+        "the training joined near-duplicates to groups; here they are not searched: each copy among these images "
+        "counts for itself, and where there are some the intervals are too narrow"
+    ]
 
 
 def predictions_of(

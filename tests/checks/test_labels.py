@@ -123,16 +123,54 @@ def test_where_classes_cannot_be_told_apart_a_group_still_accuses_its_own() -> N
 
 
 def test_labels_outside_of_training_teach_nothing() -> None:
-    embeddings, labels, groups = clusters(2, 20, 5)
-    labels[::9] = 1 - labels[::9]
-    training = np.arange(len(labels)) // 5 % 2 == 0
-    other = np.where(training, labels, 1 - labels)
-    one, two = (
-        [each for each in suspects(embeddings, given, groups, 2, training) if training[each.row]]
-        for given in (labels, other)
-    )
-    assert one == two
-    assert len(one) >= 8
+    for cut in (5, 3):  # 3: every sequence has frames on both sides
+        embeddings, labels, groups = clusters(2, 40, 5)
+        labels[::16] = 1 - labels[::16]
+        training = np.arange(len(labels)) // cut % 2 == 0
+        other = np.where(training, labels, 1 - labels)
+        one, two = (
+            [each for each in suspects(embeddings, given, groups, 2, training) if training[each.row]]
+            for given in (labels, other)
+        )
+        assert one == two
+        assert len(one) >= 8
+
+
+def test_wrong_frames_of_a_sequence_in_validation_accuse_none_of_its_frames_in_training() -> None:
+    embeddings, labels, groups = clusters(2, 20, 8)
+    training = np.arange(len(labels)) % 8 < 2
+    given = labels.copy()
+    given[2:8] = 1
+    found = {suspect.row for suspect in suspects(embeddings, given, groups, 2, training)}
+    assert not found & {0, 1}
+    assert {2, 3, 4, 5, 6, 7} <= found
+
+
+def test_frames_of_validation_are_contradicted_by_their_own_sequence() -> None:
+    embeddings, labels, groups = clusters(2, 20, 8)
+    training = np.arange(len(labels)) // 8 % 2 == 0
+    given = labels.copy()
+    given[8] = 1
+    first = suspects(embeddings, given, groups, 2, training)[0]
+    assert (first.row, first.witnesses) == (8, 7)
+
+
+def test_a_class_that_its_fold_takes_out_of_training_is_not_judged() -> None:
+    for seed in range(5):
+        embeddings, labels, groups = clusters(2, 6, 6, seed=seed)
+        # A third class in two clips, each mostly of another class, and all that is dealt into one fold.
+        folds = deal_folds(groups, labels)
+        clips = [group for group, fold in dict(zip(groups, folds.tolist(), strict=True)).items() if fold == folds[0]]
+        rare = [groups.index(clip) for clip in clips[:2]]
+        labels[rare] = 2
+        assert len(clips) >= 2
+        assert len(set(deal_folds(groups, labels)[rare])) == 1
+        found = judge(embeddings, labels, groups, 3)
+        assert not {suspect.row for suspect in found.suspects} & set(rare)
+        assert found.asked.sum() == len(labels) - 2
+        _, sentence, _ = checked(labels, embeddings, groups, np.full(len(labels), "train"))
+        assert f"of {len(labels) - 2} image" in sentence
+        assert sentence.endswith(" Not judged, as training shows too few other groups of their class: 2 of c.")
 
 
 def test_folds_hold_whole_groups_of_every_class() -> None:

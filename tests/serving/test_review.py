@@ -120,8 +120,12 @@ def test_a_table_beside_a_split_folder_is_seen_written_and_undone(tmp_path: Path
         # The folder's own row holds over the one beside, and is what is undone.
         table.write_text(f"path,label\ntrain/{item.path},{item.suggested}\n")
         assert review.page()["items"][0]["correction"] == "remove"
-        review.correct(item, None, expected="remove")
+        # Undone, the row beside holds: it is what is answered, and what the next decision is held against.
+        assert review.correct(item, None, expected="remove")["correction"] == item.suggested
         assert read_table(table) == {f"train/{item.path}": item.suggested}
+        assert review.page()["items"][0]["correction"] == item.suggested
+        assert review.correct(item, "remove", expected=item.suggested)["correction"] == "remove"
+        assert read_table(table) == {f"train/{item.path}": "remove"}
 
 
 def test_a_decision_is_written_undone_and_honoured_by_the_next_training(tmp_path: Path) -> None:
@@ -273,6 +277,11 @@ def test_corrections_of_another_table_are_not_lost(tmp_path: Path) -> None:
     assert review.page()["problem"] is None
     review.correct(item, "remove", expected=read_table(table).get(item.path))
     assert read_table(table)[item.path] == "remove"
+    review.correct(item, None, expected="remove")
+    table.write_text("path,label\ntrain/cats/image-0.png,dogs\n")
+    other = review.find(next(each["id"] for each in page["items"] if each["path"] == "train/cats/image-0.png"))
+    # The last row of that table is undone: said on the page, and no refusal of what was written.
+    assert review.correct(other, None, expected="dogs")["correction"] is None
 
 
 def test_nothing_of_it_needs_torch(trained: Path, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_one_group_leaves_nothing_to_choose_by() -> None:
     assert head.strength == FALLBACK_STRENGTH
     assert "not chosen" in head.note
     assert head.temperature == 1
-    assert "single group" in head.calibration
+    assert "fewer than two classes have images of two groups" in head.calibration
 
 
 def test_one_class_of_one_image_leaves_the_others_to_choose_by() -> None:
@@ -134,7 +134,7 @@ def test_the_log_loss_is_that_of_the_images_left_out() -> None:
 def test_two_images_are_a_classifier() -> None:
     head = fit_head(np.eye(2, dtype=np.float32), np.array([0, 1], np.int32), ["a", "b"])
     assert (head.strength, head.temperature) == (FALLBACK_STRENGTH, 1)
-    assert "single group" in head.note
+    assert "fewer than two classes have images of two groups" in head.note
 
 
 def test_probabilities_mean_what_they_say_for_groups_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from fieldmark.training import learning_curve
 from fieldmark.training.learning_curve import measure_learning_curve
 
 
@@ -27,6 +29,19 @@ def test_accuracy_rises_with_the_images() -> None:
     assert measure_learning_curve(embeddings, labels, groups, strength=1e-2) == curve
 
 
+def test_of_many_images_every_class_keeps_groups_for_every_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of the images drawn by groups must not leave one of few long sequences, nor one of a rare class."""
+    monkeypatch.setattr(learning_curve, "MOST_IMAGES", 60)
+    embeddings, labels, groups = noisy(groups=14, size=40)
+    rare = np.repeat(np.array([2], np.int32), 6)
+    with_rare = np.vstack([embeddings, embeddings[:6] + 3])
+    names = [*groups, *(f"rare{row // 3}" for row in range(6))]
+    curve = measure_learning_curve(with_rare, np.concatenate([labels, rare]), names, strength=1e-2)
+    assert curve["points"][-1]["groups"] == 5 + 5 + 2
+    assert curve["images"] == 566
+    assert "judged" not in curve["sentence"]
+
+
 def test_groups_stay_whole() -> None:
     """Features that name the group and not the class: seen through by groups only."""
     groups = [f"g{row // 4}" for row in range(160)]
@@ -41,7 +56,7 @@ def test_a_single_group_says_why_there_is_none() -> None:
     embeddings, labels, _ = noisy()
     curve = measure_learning_curve(embeddings, labels, [str(label) for label in labels], strength=1.0)
     assert curve["points"] == []
-    assert "single group" in curve["sentence"]
+    assert "fewer than two classes have images of two groups" in curve["sentence"]
 
 
 def test_a_class_of_one_group_is_not_judged_and_said_so() -> None:

@@ -46,11 +46,12 @@ class Suspect:
     witnesses: int  # images of its group that have the likelier label; 0 where the classifier alone says so
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Judgement:
     """What the check holds of all labels."""
 
     suspects: list[Suspect]  # the most suspicious first
+    asked: npt.NDArray[np.bool_]  # (n,), whether something was known of the label's class: others are not judged
     able: bool  # whether the classifier knows these classes; where not, only an image's own group accuses it
     right: int  # of the training images that were judged, their groups left out
     judged: int
@@ -80,16 +81,17 @@ def judge(
     """Return which images probably have another label, and whether that could be told.
 
     `embeddings` (n, d), `labels` (n,) in 0..classes-1; `training` (n,) are the images to learn from, by default all.
-    An image of a class that no other training group shows is not judged: with its group left out, nothing is known.
+    Labels outside of training say nothing of training images. An image whose class is not shown by training with its
+    fold left out is not judged: nothing is known of it there.
     """
     training = np.ones(len(labels), dtype=np.bool_) if training is None else training
-    judged = _known_from_others(labels, groups, classes, training)
-    outside = out_of_fold(embeddings, labels, _folds(groups, labels, training), classes, training)
-    asked = np.flatnonzero(judged & training)
-    measured = _measured(outside[asked], labels[asked], [groups[row] for row in asked.tolist()])
+    folds = _folds(groups, labels, training)
+    judged = _known_from_others(labels, folds, training)
+    outside = out_of_fold(embeddings, labels, folds, classes, training)
+    measured = _measured(outside, labels, groups, judged, training)
     if not measured.able:
         outside = np.full_like(outside, 1 / classes)  # its word counts for nothing, the group's own for all
-    votes, witnesses = _votes(labels, groups, outside)
+    votes, witnesses = _votes(labels, groups, outside, training)
     rows = np.arange(len(labels))
     # The more doubtful of the two: a wrong frame in a sequence, or a sequence that is wrong as a whole.
     voted = votes[rows, labels] < outside[rows, labels]
@@ -128,8 +130,9 @@ def out_of_fold(
 def check_labels(context: Context) -> tuple[list[Finding], str, list[dict[str, Any]]]:
     """The findings of the check for wrong labels, its answer, and the rows of `suspected_labels`."""
     dataset, rows = context.dataset, context.training()
-    # The audit's groups, without the near-duplicates that only alignment finds: joined by these, whole plants of
-    # rice-leaf are left out together, and .78 instead of all of the planted labels are in the first tenth.
+    # The audit's groups: where Fieldmark makes the split these have near-duplicates joined, and no copy vouches for a
+    # wrong label. By whatever connects (Context.groups) whole plants of rice-leaf would be left out together, and .78
+    # of the planted labels be in the first tenth instead of all (docs/log.md).
     labels = dataset.labels
     counts = groups_of_classes([dataset.groups[row] for row in rows], labels[rows], len(dataset.classes))
     if (counts >= 2).sum() < 2 or context.embeddings is None:
@@ -149,15 +152,22 @@ def check_labels(context: Context) -> tuple[list[Finding], str, list[dict[str, A
         for suspect in found.suspects
     ]
     findings = [_finding(row, suspect) for row, suspect in zip(table, found.suspects, strict=True)]
-    lone = [name for name, count in zip(dataset.classes, counts, strict=True) if count == 1]
-    left = f" Not judged, for want of a second group: {some(lone)}." if lone else ""
-    return findings, _answer(found, table, len(labels)) + left, table
+    return findings, _answer(found, table) + _not_judged(found, labels, dataset.classes), table
 
 
-def _answer(found: Judgement, table: Sequence[dict[str, Any]], images: int) -> str:
+def _not_judged(found: Judgement, labels: npt.NDArray[np.integer], classes: Sequence[str]) -> str:
+    left = np.bincount(labels[~found.asked], minlength=len(classes)).tolist()
+    of_classes = [f"{count} of {name}" for name, count in zip(classes, left, strict=True) if count]
+    return f" Not judged, as training shows too few other groups of their class: {some(of_classes)}." * bool(of_classes)
+
+
+def _answer(found: Judgement, table: Sequence[dict[str, Any]]) -> str:
+    images = int(found.asked.sum())
     if not found.able:
         low, high = (100 * bound for bound in found.interval)
         own = f" By the others of its own group, {counted(len(table), 'label')} may be wrong." if table else ""
+        if found.chance == 1:
+            return f"Cannot be told: fewer than two classes can be asked about with their groups left out.{own}"
         return (
             f"Cannot be told: the check cannot tell these classes apart. Asked about {counted(found.judged, 'image')} "
             f"whose groups it had not seen, it was right for {found.right}, {100 * found.accuracy:.0f} % as a mean "
@@ -175,14 +185,14 @@ def _answer(found: Judgement, table: Sequence[dict[str, Any]], images: int) -> s
 
 
 def _known_from_others(
-    labels: npt.NDArray[np.integer], groups: Sequence[str], classes: int, training: npt.NDArray[np.bool_]
+    labels: npt.NDArray[np.integer], folds: npt.NDArray[np.int64], training: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """Whether training has another group of each image's class (n,)."""
-    pairs = list(zip(groups, labels.tolist(), strict=True))
-    shown = {pairs[row] for row in np.flatnonzero(training)}
-    counts = np.bincount(np.array([label for _, label in shown], dtype=np.int64), minlength=classes)
-    own = np.array([pair in shown for pair in pairs], dtype=np.int64)
-    return np.asarray(counts[labels] - own >= 1)
+    """Whether the training images of other folds show each image's class, and one more to take it for (n,)."""
+    judged = np.zeros(len(labels), dtype=np.bool_)
+    for fold in np.unique(folds):
+        known = np.unique(labels[training & (folds != fold)])
+        judged[folds == fold] = len(known) >= 2 and np.isin(labels[folds == fold], known)
+    return judged
 
 
 def _folds(
@@ -195,15 +205,23 @@ def _folds(
     return np.array([fold_of.get(group, NO_FOLD) for group in groups], dtype=np.int64)
 
 
-def _measured(outside: Probabilities, labels: npt.NDArray[np.integer], groups: Sequence[str]) -> Judgement:
-    """How well the classifier knows the classes of images that it has not seen, and whether that is enough."""
-    known = len(np.unique(labels))
+def _measured(
+    outside: Probabilities,
+    labels: npt.NDArray[np.integer],
+    groups: Sequence[str],
+    judged: npt.NDArray[np.bool_],
+    training: npt.NDArray[np.bool_],
+) -> Judgement:
+    """How well the classifier knows the classes of training images that it has not seen, and whether that is enough."""
+    rows = np.flatnonzero(judged & training)
+    given = labels[rows]
+    known = len(np.unique(given))
     if known < 2:
-        return Judgement([], False, 0, len(labels), 0.0, (0.0, 1.0), 1.0)
-    correct = outside.argmax(axis=1) == labels
-    accuracy, low, high = balanced_accuracy(correct, labels, groups)
+        return Judgement([], judged, False, 0, len(rows), 0.0, (0.0, 1.0), 1.0)
+    correct = outside[rows].argmax(axis=1) == given
+    accuracy, low, high = balanced_accuracy(correct, given, [groups[row] for row in rows.tolist()])
     able = bool(correct.mean() >= max(0.5, 1 - MOST * (1 - 1 / known)) and low > 1 / known)
-    return Judgement([], able, int(correct.sum()), len(labels), accuracy, (low, high), 1 / known)
+    return Judgement([], judged, able, int(correct.sum()), len(rows), accuracy, (low, high), 1 / known)
 
 
 def _finding(row: dict[str, Any], suspect: Suspect) -> Finding:
@@ -229,16 +247,23 @@ def _fitted(inside: Floats, labels: npt.NDArray[np.integer], outside: Floats) ->
 
 
 def _votes(
-    labels: npt.NDArray[np.integer], groups: Sequence[str], prior: Probabilities
+    labels: npt.NDArray[np.integer], groups: Sequence[str], prior: Probabilities, training: npt.NDArray[np.bool_]
 ) -> tuple[Probabilities, list[Counter[int]]]:
-    """What the other images of each image's group say, (n, classes), with the classifier's word as prior."""
-    counts: dict[str, Counter[int]] = defaultdict(Counter)
-    for group, label in zip(groups, labels.tolist(), strict=True):
-        counts[group][label] += 1
-    others = [counts[group] - Counter([label]) for group, label in zip(groups, labels.tolist(), strict=True)]
-    own = np.array([mates[label] for mates, label in zip(others, labels.tolist(), strict=True)], dtype=np.float64)
+    """What the other images of each image's group say, (n, classes), with the classifier's word as prior.
+
+    Those outside of training are heard on images outside of training alone; whether groups have mostly one label
+    is asked of training.
+    """
+    taught: dict[str, Counter[int]] = defaultdict(Counter)
+    all_: dict[str, Counter[int]] = defaultdict(Counter)
+    rows = list(zip(groups, labels.tolist(), training.tolist(), strict=True))
+    for group, label, inside in rows:
+        all_[group][label] += 1
+        taught[group][label] += inside
+    others = [(taught if inside else all_)[group] - Counter([label]) for group, label, inside in rows]
+    own = np.array([mates[label] for mates, (_, label, _) in zip(others, rows, strict=True)], dtype=np.float64)
     total = np.array([mates.total() for mates in others], dtype=np.float64)
-    if not total.sum() or own.sum() / total.sum() < PURE:
+    if not total[training].sum() or own[training].sum() / total[training].sum() < PURE:
         return prior, others
     votes = PRIOR * prior
     for row, mates in enumerate(others):

@@ -93,6 +93,7 @@ class Review:
     def correct(self, item: Item, correction: str | None, *, expected: str | None) -> dict[str, Any]:
         """Write a class, `remove`, or None for no correction, and return the item as it is now.
 
+        An undone row may uncover one in the table beside a split folder, which then holds.
         Raises ConflictError where the correction is no longer `expected`, DatasetError and OutputError where it cannot
         be written; see `fieldmark.images.corrections.correct`.
         """
@@ -105,7 +106,7 @@ class Review:
         _current(self.source)
         table, path = _row_of(_folder(self.source, item.path), file)
         correct(table, path, correction, expected=expected)
-        return item.to_json(correction)
+        return item.to_json(_written(self.source).get(item.path))
 
     @functools.cached_property
     def source(self) -> Source:
@@ -208,8 +209,8 @@ def _row_of(folder: Path, file: Path) -> tuple[Path, str]:
     return folder / FILE_NAME, path
 
 
-def _current(source: Source) -> dict[str, str]:
-    """{path: correction} of every table. Raises DatasetError where none can be read, or written without a loss."""
+def _written(source: Source) -> dict[str, str]:
+    """{path: correction} of every table. Raises DatasetError where none can be read."""
     labels: dict[str, str] = {}
     root = _root(source)
     for folder in (root, source.validation):
@@ -217,6 +218,12 @@ def _current(source: Source) -> dict[str, str]:
             nearer, others = _labels(folder)
             for path, label in (others | nearer).items():
                 labels[path if folder == root else (folder / path).as_posix()] = label
+    return labels
+
+
+def _current(source: Source) -> dict[str, str]:
+    """{path: correction} of every table. Raises DatasetError where none can be read, or written without a loss."""
+    labels, root = _written(source), _root(source)
     if source.other_table and not labels.keys() & source.other_table.keys():
         raise DatasetError(
             f"this run was trained with another table (--corrections), of which {root / FILE_NAME} has no row",

@@ -24,7 +24,7 @@ from fieldmark.training.choices import StepChoices
 from fieldmark.training.device import find_device
 from fieldmark.training.fit import fit, with_enough_epochs
 from fieldmark.training.learning_curve import curve_of
-from fieldmark.training.left_out import Floats, Fold, LeftOut, Rows, leave_out, make_folds
+from fieldmark.training.left_out import TOO_FEW_GROUPS, Floats, Fold, LeftOut, Rows, leave_out, make_folds
 from fieldmark.training.network import network_logits
 from fieldmark.training.progress import Progress
 
@@ -64,7 +64,7 @@ def told_by_folds(
     labels, groups = dataset.labels[rows], [dataset.groups[row] for row in rows]
     folds = make_folds(labels, groups, recipe.folds, seed=recipe.seed)
     if not folds:
-        return _without_folds("a class has a single group, so nothing could be left out")
+        return _without_folds(f"{TOO_FEW_GROUPS}, so nothing could be left out")
     progress.line("training again with groups left out, to calibrate the probabilities; Ctrl-C leaves this out")
     try:
         with progress.stage("leave groups out", unit="trainings") as step:

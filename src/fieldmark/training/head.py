@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark.evaluation.calibration import calibrate
-from fieldmark.training.left_out import make_folds
+from fieldmark.training.left_out import TOO_FEW_GROUPS, make_folds
 
 Floats = npt.NDArray[np.float32]
 
@@ -125,8 +125,8 @@ def _choose_strength(
     """The strength of least log loss on left-out groups, its temperature there, and the sentences that say so."""
     folds = make_folds(labels, groups.tolist(), FOLDS, seed=seed)
     if not folds:
-        note = f"a class has a single group, so the penalty was not chosen; {FALLBACK_STRENGTH:g} was taken"
-        calibration = "a class has a single group, so nothing could be left out to calibrate the probabilities by"
+        note = f"{TOO_FEW_GROUPS}, so the penalty was not chosen; {FALLBACK_STRENGTH:g} was taken"
+        calibration = f"{TOO_FEW_GROUPS}, so nothing could be left out to calibrate the probabilities by"
         return _Chosen(FALLBACK_STRENGTH, note, 1.0, calibration)
     losses, judged = np.zeros(len(STRENGTHS)), sum(len(outside) for _, outside in folds)
     outputs = len(np.unique(labels)) if len(np.unique(labels)) > 2 else 1

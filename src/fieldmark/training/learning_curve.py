@@ -11,14 +11,14 @@ import numpy.typing as npt
 from fieldmark.evaluation.calibration import not_judged
 from fieldmark.evaluation.learning_curve import Point, learning_curve, not_measured
 from fieldmark.training.head import Floats, fitted_logits
-from fieldmark.training.left_out import LeftOut, Rows, leave_out, make_folds, part_of
+from fieldmark.training.left_out import TOO_FEW_GROUPS, LeftOut, Rows, leave_out, make_folds, part_of
 
 FOLDS = 5
 # Of each class's groups; an eighth of 50 groups is 6.
 PARTS = (0.125, 0.25, 0.5, 1.0)
-# Fits grow in time with the images; of more than these a part is drawn, of whole groups.
+# Fits grow in time with the images; of more than these a part is drawn, of whole groups: enough of each class for every
+# fold, however many images that are.
 MOST_IMAGES = 4000
-SINGLE_GROUP = "A class has a single group, so nothing can be left out to measure a learning curve by."
 
 
 def measure_learning_curve(
@@ -36,11 +36,14 @@ def measure_learning_curve(
     """
     names, images = np.asarray(groups), len(labels)
     if images > MOST_IMAGES:
-        rows = part_of(np.arange(images), labels, names, MOST_IMAGES / images, np.random.default_rng(seed))
+        random = np.random.default_rng(seed)
+        rows = part_of(np.arange(images), labels, names, MOST_IMAGES / images, random, least=FOLDS)
         embeddings, labels, names = embeddings[rows], labels[rows], names[rows]
     folds = make_folds(labels, names.tolist(), FOLDS, seed=seed)
     if not folds:
-        return not_measured(SINGLE_GROUP)
+        return not_measured(
+            f"What more images would bring was not measured: {TOO_FEW_GROUPS}, so nothing can be left out."
+        )
 
     def learn(inside: Rows, outside: Rows, number: int) -> Floats:
         return fitted_logits(embeddings[inside], labels[inside], embeddings[outside], strength, balanced=balanced)

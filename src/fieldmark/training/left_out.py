@@ -20,6 +20,9 @@ Rows = npt.NDArray[np.int64]
 Learn = Callable[[Rows, Rows, int], Floats]
 
 
+# Why `make_folds` gives none.
+TOO_FEW_GROUPS = "fewer than two classes have images of two groups"
+
 Fold = tuple[Rows, Rows]  # (inside, outside), rising row numbers
 
 
@@ -108,12 +111,14 @@ def part_of(
     groups: npt.NDArray[np.str_],
     share: float,
     random: np.random.Generator,
+    *,
+    least: int = 1,
 ) -> Rows:
-    """Draw whole groups of each class, that share of them but at least one."""
+    """Draw whole groups of each class, that share of them but at least so many, or all that there are."""
     kept = []
     for label in np.unique(labels[rows]):
         own = rows[labels[rows] == label]
         names = np.unique(groups[own])
-        chosen = random.permutation(names)[: max(1, round(share * len(names)))]
+        chosen = random.permutation(names)[: max(least, round(share * len(names)))]
         kept.append(own[np.isin(groups[own], chosen)])
     return np.sort(np.concatenate(kept))
