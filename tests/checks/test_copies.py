@@ -169,3 +169,40 @@ def test_blank_pages_are_nocandidates() -> None:
     pages[:, 3, 3] -= 1
     pairs = candidates(np.eye(4, dtype=np.float32), pages, Compared(np.arange(4), None), np.zeros(4, dtype=bool))
     assert len(pairs) == 0
+
+
+def found_under(folder: Path, pictures: dict[str, Image.Image], rule: str | None = None) -> set[tuple[str, ...]]:
+    """The pairs that are found among pictures {path: image} by embeddings that are all alike."""
+    for name, picture in pictures.items():
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        picture.save(folder / f"{name}.png")
+    images = read(scan(folder), Preprocessing(width=112, height=112))
+    found = audit_images(images, known_rule=rule)
+    assert rule in (None, found.groups.rule)
+    context = Context(images, found, np.ones((len(pictures), 4), np.float32))
+    paths = [path.removesuffix(".png") for path in context.dataset.paths]
+    return {tuple(sorted((paths[copy.i], paths[copy.j]))) for copy in find_copies(context)}
+
+
+def test_copies_of_what_is_there_twice_are_found(tmp_path: Path) -> None:
+    crop = scene(0).crop((22, 0, 112, 90))
+    pictures = {f"{label}/{name}": picture for label in "ab" for name, picture in (("crop", crop), ("whole", scene(0)))}
+    found = found_under(tmp_path, pictures)
+    assert {tuple(sorted(path[2:] for path in pair)) for pair in found} == {("crop", "whole")}
+
+
+def test_a_frame_that_is_there_twice_has_no_mate_in_its_twin(tmp_path: Path) -> None:
+    # Two sequences, of which the second begins with a crop of the first's first frame; each first frame twice.
+    firsts = (scene(0), scene(0).crop((11, 0, 112, 101)))
+    pictures = {f"a/clip{clip}-{frame}": first for clip, first in enumerate(firsts) for frame in (0, 1)}
+    pictures |= {f"a/clip{clip}-2": scene(10 + clip) for clip in (0, 1)}
+    found = found_under(tmp_path, pictures, rule="sequence")
+    assert {tuple(path.split("-")[0] for path in pair) for pair in found} == {("a/clip0", "a/clip1")}
+
+
+def test_turned_copies_by_name_do_not_hide_a_copy(tmp_path: Path) -> None:
+    pictures = {}
+    for name, image in (("leaf", scene(0)), ("other", scene(0).crop((22, 0, 112, 90)))):
+        pictures |= {f"a/{name}": image, f"a/{name}_rot90": image.rotate(90)}
+    found = found_under(tmp_path, pictures, rule="augmented")
+    assert {tuple(path[2:].split("_")[0] for path in pair) for pair in found} == {("leaf", "other")}

@@ -32,6 +32,8 @@ LIKENESS = 0.8
 # And then one is a copy of the other only if it is this much nearer than the nearest frame of either's own sequence.
 NEARER = 0.5
 SHOWN = 1000  # pairs that become findings; more are counted
+# Rules of GROUP_RULES by which a group is one picture several times, and so no sequence whose frames resemble others'.
+OF_COPIES = ("augmented", "copy")
 
 
 class _Search(NamedTuple):
@@ -40,8 +42,9 @@ class _Search(NamedTuple):
     context: Context
     units: Floats  # (n, d): embeddings of length 1
     thumbnails: npt.NDArray[np.uint8]
+    contents: Integers  # (n,): equal where all pixels are
     apart: Integers  # (n,): images with the same number are not compared
-    frames: npt.NDArray[np.bool_]  # (n,): of a sequence
+    frames: npt.NDArray[np.bool_]  # (n,): of a sequence that shows more than this image
     judged: dict[tuple[int, int], float]  # how alike pairs are that were laid over each other
 
 
@@ -56,8 +59,10 @@ def find_copies(context: Context, *, across_splits: bool = False) -> tuple[Copy,
     splits = context.dataset.splits
     if context.embeddings is None or len(splits) < 2:
         return ()
-    units, apart = unit(context.embeddings), _apart(context)
-    search = _Search(context, units, unframed_thumbnails(context), apart, np.bincount(apart)[apart] > 1, {})
+    contents = _contents(context)
+    apart = _apart(context, contents)
+    frames = _frames(context, contents, apart)
+    search = _Search(context, unit(context.embeddings), unframed_thumbnails(context), contents, apart, frames, {})
     outside = np.isin(splits, ("validation", "test"))
     found = set(_copies_between(search, np.where(splits == "train", 0, np.where(outside, 1, -1))))
     leaked = _leaked(dataclasses.replace(context, copies=tuple(found)))
@@ -200,15 +205,29 @@ def _same(images: int) -> str:
     return f"{images} images look like the same picture or scene: each matches the first"
 
 
-def _apart(context: Context) -> Integers:
+def _contents(context: Context) -> Integers:
+    first = {path: paths[0] for paths in context.audit.duplicates for path in paths}
+    return _numbered([first.get(path, path) for path in context.dataset.paths])
+
+
+def _apart(context: Context, contents: Integers) -> Integers:
     # Images with the same number are not compared: of one group by name, or the same content.
-    names = context.audit.groups.by_name or (None,) * len(context.dataset)
-    duplicate = {path: paths[0] for paths in context.audit.duplicates for path in paths}
-    keys = [
-        ("group", name) if name is not None else ("image", duplicate.get(path, path))
-        for name, path in zip(names, context.dataset.paths, strict=True)
-    ]
-    numbers: dict[tuple[str, str], int] = {}
+    names = context.audit.groups.by_name or (None,) * len(contents)
+    return _numbered([content if name is None else name for name, content in zip(names, contents.tolist(), strict=True)])
+
+
+def _frames(context: Context, contents: Integers, apart: Integers) -> npt.NDArray[np.bool_]:
+    # Twins do not make a sequence: each would be the other's mate, than which no copy can be nearer.
+    names = context.audit.groups.by_name
+    if not names or context.audit.groups.rule in OF_COPIES:
+        return np.zeros(len(apart), dtype=bool)
+    shown = np.unique(np.stack([apart, contents], axis=1), axis=0)[:, 0]
+    return np.array([name is not None for name in names]) & (np.bincount(shown)[apart] > 1)
+
+
+def _numbered(keys: Sequence[str | int]) -> Integers:
+    # Equal keys get equal numbers.
+    numbers: dict[str | int, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.intp)
 
 
@@ -216,7 +235,7 @@ def _nearer_than_mates(search: _Search, pairs: Integers, likeness: Floats) -> np
     """Whether the two of each pair (m, 2) are clearly nearer to each other than to their own sequences' frames."""
     mates = np.full(pairs.shape, -1, dtype=np.intp)
     for place, row in enumerate(pairs.ravel()):
-        others = np.setdiff1d(np.flatnonzero(search.apart == search.apart[row]), [row])
+        others = np.flatnonzero((search.apart == search.apart[row]) & (search.contents != search.contents[row]))
         mates.flat[place] = others[(search.units[others] @ search.units[row]).argmax()]
     of_mates = _likeness(search, np.stack([pairs.ravel(), mates.ravel()], axis=1)).reshape(-1, 2)
     return np.asarray(1 - likeness < NEARER * (1 - of_mates.max(axis=1, initial=0)))
