@@ -213,7 +213,9 @@ def _contents(context: Context) -> Integers:
 def _apart(context: Context, contents: Integers) -> Integers:
     # Images with the same number are not compared: of one group by name, or the same content.
     names = context.audit.groups.by_name or (None,) * len(contents)
-    return _numbered([content if name is None else name for name, content in zip(names, contents.tolist(), strict=True)])
+    return _numbered(
+        [content if name is None else name for name, content in zip(names, contents.tolist(), strict=True)]
+    )
 
 
 def _frames(context: Context, contents: Integers, apart: Integers) -> npt.NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +30,9 @@ def join_copies(
     """Return the groups with near-duplicates joined, and sentences on what was left apart.
 
     All describe the same n images; `labels` below 0 are of images that no split is made of, and `copies` are rows of
-    the others. The likest pairs are joined first. A class whose groups
-    would become fewer than two that are its own keeps its less sure pairs apart, or else all of them: it could not
-    be split. What is left apart can be found as a leak. Neither the order of images nor that of pairs matters.
+    the others. The likest pairs are joined first. A class that could no longer stand on both sides of a split keeps its
+    less sure pairs apart, or else all of them. What is left apart can be found as a leak. Neither the order of images
+    nor that of pairs matters.
     """
     ranked = sorted(copies, key=lambda copy: (-copy.likeness, *sorted((hashes[copy.i], hashes[copy.j]))))
     least = np.zeros(len(classes))  # likeness that a pair of images of each class needs to join
@@ -41,16 +41,26 @@ def join_copies(
         joined = join_groups(groups, _safe(groups, labels, allowed))
         chained = [label for label in _chained(groups.names, joined.names, labels) if least[label] <= 1]
         if not chained:
-            return joined, [_left_apart(classes[label], least[label]) for label in np.flatnonzero(least).tolist()]
+            return joined, _left_apart(joined.names, labels, ranked, classes, least)
         least[chained] = np.where(least[chained] == 0, SURE, 2)
 
 
-def _left_apart(name: str, least: float) -> str:
-    what = "only the likest" if least <= 1 else "none"
-    return (
-        f"near-duplicates connect nearly all images of {name}, so that {what} of them are kept on one side of the "
-        "split: validation may show what training shows"
-    )
+def _left_apart(
+    names: Sequence[str],
+    labels: Labels,
+    ranked: Sequence[Copy],
+    classes: Sequence[str],
+    least: npt.NDArray[np.float64],
+) -> list[str]:
+    """A sentence on each class of which a pair was withheld, and is not joined by way of others."""
+    apart = [copy for copy in ranked if names[copy.i] != names[copy.j]]
+    withheld = {label for copy in apart for label in labels[[copy.i, copy.j]].tolist() if copy.likeness < least[label]}
+    return [
+        f"with all its near-duplicates joined {classes[label]} could not stand on both sides of the split, so that "
+        f"{'only the likest' if least[label] <= 1 else 'none'} of them are kept on one side: validation may show what "
+        "training shows"
+        for label in sorted(withheld)
+    ]
 
 
 class _Part(NamedTuple):
@@ -91,18 +101,28 @@ def _too_large(one: _Part, other: _Part, total: Counter[int]) -> bool:
 
 
 def _chained(before: Sequence[str], after: Sequence[str], labels: Labels) -> list[int]:
-    """Classes that joining changed and that have fewer than two groups of their own left."""
-    of_class: dict[int, set[str]] = defaultdict(set)
-    were: dict[int, set[str]] = defaultdict(set)
+    """Classes that could stand on both sides of a split and no longer can."""
+    were, are = (_counts(names, labels) for names in (before, after))
+    return [
+        label
+        for label in were
+        if were[label][0] >= 2 > are[label][0]
+        or (_splits(*were[label], len(were)) and not _splits(*are[label], len(were)))
+    ]
+
+
+def _splits(groups: int, own: int, classes: int) -> bool:
+    # Of the groups that a class shares each other class can hold one where it is, being all that it has on that side;
+    # so of as many as there are classes one is free (`fieldmark.images.split`).
+    return groups >= 2 and (own >= 1 or groups >= classes)
+
+
+def _counts(names: Sequence[str], labels: Labels) -> dict[int, tuple[int, int]]:
+    """Of each class, how many groups it is in, and in how many of these no other class is."""
     classes: dict[str, set[int]] = defaultdict(set)
-    for old, new, label in zip(before, after, labels.tolist(), strict=True):
-        if label < 0:
-            continue
-        were[label].add(old)
-        of_class[label].add(new)
-        classes[new].add(label)
-    return [label for label in of_class if len(_own(of_class[label], classes)) < 2 and of_class[label] != were[label]]
-
-
-def _own(names: Collection[str], classes: dict[str, set[int]]) -> list[str]:
-    return [name for name in names if len(classes[name]) == 1]
+    for name, label in zip(names, labels.tolist(), strict=True):
+        if label >= 0:
+            classes[name].add(label)
+    inside = Counter(label for found in classes.values() for label in found)
+    own = Counter(min(found) for found in classes.values() if len(found) == 1)
+    return {label: (count, own[label]) for label, count in inside.items()}
