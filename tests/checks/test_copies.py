@@ -206,3 +206,49 @@ def test_turned_copies_by_name_do_not_hide_a_copy(tmp_path: Path) -> None:
         pictures |= {f"a/{name}": image, f"a/{name}_rot90": image.rotate(90)}
     found = found_under(tmp_path, pictures, rule="augmented")
     assert {tuple(path[2:].split("_")[0] for path in pair) for pair in found} == {("leaf", "other")}
+
+
+def leaks_under(folder: Path, pictures: dict[str, Image.Image], rule: str | None = None) -> list[dict[str, str]]:
+    """{image outside of training: training image} of the leaks of an audit and of a training, embeddings all alike."""
+    for name, picture in pictures.items():
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        picture.save(folder / f"{name}.png")
+    images = read(scan(folder), Preprocessing(width=112, height=112))
+    found = audit_images(images, known_rule=rule)
+    assert rule in (None, found.groups.rule)
+    context = Context(images, found, np.ones((len(pictures), 4), np.float32))
+    both = []
+    for across in (False, True):
+        copies = find_copies(context, across_splits=across)
+        leaked = (*found.leaks, *copied_leaks(dataclasses.replace(context, copies=copies)))
+        assert len({leak.other for leak in leaked}) == len(leaked)
+        both.append({leak.other.removesuffix(".png"): leak.train.removesuffix(".png") for leak in leaked})
+    return both
+
+
+def test_a_leak_that_is_there_twice_is_two(tmp_path: Path) -> None:
+    crop = scene(0).crop((22, 0, 112, 90))
+    pictures = {"train/a/t": scene(0), "train/b/other": scene(1), "validation/a/v": crop, "validation/b/v": crop}
+    expected = {"validation/a/v": "train/a/t", "validation/b/v": "train/a/t"}
+    assert leaks_under(tmp_path, pictures) == [expected, expected]
+
+
+def test_what_has_the_content_of_a_leak_is_one(tmp_path: Path) -> None:
+    crop = scene(0).crop((22, 0, 112, 90))
+    for name, picture in (("train/a/t", scene(0)), ("validation/a/v", crop), ("validation/a/w", crop)):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        picture.save(tmp_path / f"{name}.png")
+    images = read(scan(tmp_path), Preprocessing(width=112, height=112))
+    context = Context(images, audit_images(images), copies=(Copy(0, 1, 0.9, 0.9),))  # the other was crowded out
+    assert copied_leaks(context) == (
+        Leak("train/a/t.png", "validation/a/v.png", 0.1),
+        Leak("train/a/t.png", "validation/a/w.png", 0.1),
+    )
+
+
+def test_every_frame_that_resembles_a_training_image_is_a_leak(tmp_path: Path) -> None:
+    pictures = {f"validation/a/clip1-{frame}": scene(0).crop((9 + frame, 0, 109, 100)) for frame in range(3)}
+    pictures |= {f"train/b/{name}": scene(20 + ord(name)) for name in "xyz"}
+    found = leaks_under(tmp_path, {"train/a/t": scene(0), **pictures}, rule="sequence")
+    expected = {f"validation/a/clip1-{frame}": "train/a/t" for frame in range(3)}
+    assert found == [expected, expected]

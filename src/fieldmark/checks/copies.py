@@ -9,7 +9,7 @@ detail.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,9 +52,10 @@ def find_copies(context: Context, *, across_splits: bool = False) -> tuple[Copy,
     """Return the near-duplicates of a dataset, the most alike first; identical images are left out.
 
     Images that file names put into one group, such as frames of one sequence, are alike by nature and not compared.
-    Of an image that resembles several frames of one sequence only the likest is named. Training images are compared
-    with the others first, whatever else is near them, and what is left of those with the leaks that were found. With
-    `across_splits` nothing else is compared: so an audit and a training find the same leaks.
+    Of an image that resembles several frames of one sequence only the likest is named, but every image outside of
+    training that resembles a training image is. Training images are compared with the others first, whatever else is
+    near them, and what is left of those with the leaks that were found. With `across_splits` nothing else is compared:
+    so an audit and a training find the same leaks.
     """
     splits = context.dataset.splits
     if context.embeddings is None or len(splits) < 2:
@@ -66,14 +67,14 @@ def find_copies(context: Context, *, across_splits: bool = False) -> tuple[Copy,
     outside = np.isin(splits, ("validation", "test"))
     found = set(_copies_between(search, np.where(splits == "train", 0, np.where(outside, 1, -1))))
     leaked = _leaked(dataclasses.replace(context, copies=tuple(found)))
-    found |= set(_copies_between(search, np.where(outside, leaked, -1)))
+    found |= set(_copies_between(search, np.where(outside, 1 - leaked, -1)))
     if not across_splits:
         found |= set(_copies_between(search, None))
     return tuple(sorted(found, key=_likest_first))
 
 
 def _copies_between(search: _Search, sides: Integers | None) -> list[Copy]:
-    """The copies among those images that `Compared` would compare."""
+    """The copies among those images that `Compared` would compare; of sides, side 1 is asked what it is a copy of."""
     if sides is not None and not (np.any(sides == 0) and np.any(sides == 1)):
         return []
     pairs = candidates(search.units, search.thumbnails, Compared(search.apart, sides), search.frames)
@@ -86,7 +87,7 @@ def _copies_between(search: _Search, sides: Integers | None) -> list[Copy]:
         Copy(int(i), int(j), round(float(alike), 4), round(float(cosine), 4))
         for (i, j), alike, cosine in zip(pairs[kept], likeness[kept], similarity[kept], strict=True)
     ]
-    return _likest_of_groups(sorted(copies, key=_likest_first), search.apart)
+    return _likest_of_groups(sorted(copies, key=_likest_first), search.apart, sides)
 
 
 def _likest_first(copy: Copy) -> tuple[float, int, int]:
@@ -155,7 +156,7 @@ def copied_leaks(context: Context) -> tuple[Leak, ...]:
     """Leaks that near-duplicates show and groups do not: one for each image outside of training.
 
     An image is a leak, too, whose copy outside of training is one: a copy with a date bar may resemble the crop of a
-    training image and no longer that image itself.
+    training image and no longer that image itself. And so is what has the same content as a leak.
     """
     dataset = context.dataset
     known = {leak.other: leak for leak in context.audit.leaks}
@@ -165,13 +166,27 @@ def copied_leaks(context: Context) -> tuple[Leak, ...]:
         path = dataset.paths[other]
         if dataset.splits[one] == "train" and outside[other] and path not in known:
             direct.setdefault(path, Leak(dataset.paths[one], path, round(1 - copy.likeness, 4)))
+    direct |= _twins(context, known | direct)
     known |= direct
     further: dict[str, Leak] = {}
     for one, other, copy in _both_ways(context.copies or ()):
         path, leak = dataset.paths[other], known.get(dataset.paths[one])
         if leak is not None and outside[other] and path not in known:
             further.setdefault(path, Leak(leak.train, path, max(leak.distance, round(1 - copy.likeness, 4))))
+    further |= _twins(context, known | further)
     return (*direct.values(), *further.values())
+
+
+def _twins(context: Context, known: Mapping[str, Leak]) -> dict[str, Leak]:
+    # The leaks of images outside of training with the content of one that is known; by their paths.
+    split = dict(zip(context.dataset.paths, context.dataset.splits.tolist(), strict=True))
+    found = {}
+    for paths in context.audit.duplicates:
+        first = next((known[path] for path in paths if path in known), None)
+        for path in paths:
+            if first is not None and path not in known and split[path] in ("validation", "test"):
+                found[path] = Leak(first.train, path, first.distance)
+    return found
 
 
 def _leaked(context: Context) -> npt.NDArray[np.intp]:
@@ -261,12 +276,14 @@ def _likeness(search: _Search, pairs: Integers) -> Floats:
     return np.array([search.judged[pair] for pair in map(tuple, pairs.tolist())], dtype=np.float32)
 
 
-def _likest_of_groups(copies: Sequence[Copy], apart: Integers) -> list[Copy]:
-    # Sorted by likeness, the first pair of an image and a group is the likest.
+def _likest_of_groups(copies: Sequence[Copy], apart: Integers, sides: Integers | None) -> list[Copy]:
+    # Sorted by likeness, the first pair of an image and a group is the likest. With sides only the images of side 1
+    # are asked, so that each of them keeps its pair: one frame of side 0 may match all those of a sequence there.
     seen: set[tuple[int, int]] = set()
     kept = []
     for copy in copies:
-        keys = {(copy.i, int(apart[copy.j])), (copy.j, int(apart[copy.i]))}
+        both = ((copy.i, copy.j), (copy.j, copy.i))
+        keys = {(one, int(apart[other])) for one, other in both if sides is None or sides[one] == 1}
         if not keys & seen:
             kept.append(copy)
         seen |= keys
