@@ -197,6 +197,20 @@ def test_leaks_of_a_given_split_are_reported(sequences: Path, tmp_path: Path) ->
         assert 0 < leak.distance < 0.5
 
 
+def test_what_is_held_out_leaks_no_test_image(tmp_path: Path) -> None:
+    for number in range(24):
+        folder = tmp_path / "faces" / "train" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        scene(number).save(folder / f"{'bcdfghklmnpq'[number // 2]}.png")
+    shutil.copytree(tmp_path / "faces" / "train", tmp_path / "faces" / "test")
+    images = read(scan(tmp_path / "faces"), Preprocessing(width=48, height=48))
+    found = pipeline.split_audited(audit_images(images), Recipe())
+    splits = dict(zip(found.dataset.paths, found.dataset.splits.tolist(), strict=True))
+    assert {leak.train for leak in found.leaks} == {path for path, split in splits.items() if split == "train"}
+    assert 0 < len(found.leaks) < 24
+    assert len(pipeline.split_audited(audit_images(images), Recipe(validation_fraction=0.0)).leaks) == 24
+
+
 def test_a_class_that_one_side_lacks_is_named(sequences: Path, tmp_path: Path) -> None:
     train, validation = tmp_path / "s" / "train", tmp_path / "s" / "validation"
     shutil.copytree(sequences, train)
