@@ -152,6 +152,23 @@ def test_without_a_backbone_the_split_is_made_and_says_what_it_does_not_know(
     assert quick.groups.count > 16
 
 
+def test_more_images_than_are_searched_are_split_with_a_word(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbones: Path
+) -> None:
+    monkeypatch.setattr(grouping, "MOST_CHECKED", 31)
+    run = fieldmark.train(copied, out=tmp_path / "run", **SMALL)
+    remark = "near-duplicates were not searched, so the split may part some: more than 31 images"
+    assert run.audit["remarks"] == [remark]
+    assert remark in run.info["notes"]
+    for quick in (False, True):
+        found = fieldmark.audit(copied, quick=quick)
+        assert found.remarks == (
+            "near-duplicates are not joined to groups, so the split of a training may part some: more than 31 images",
+        )
+        assert found.groups.names == fieldmark.audit(copied, quick=True).groups.names
+    assert fieldmark.audit(copied).near_duplicates
+
+
 def test_the_rule_can_be_overruled(sequences: Path, tmp_path: Path) -> None:
     run = fieldmark.train(sequences, out=tmp_path / "run", group_by="none", **SMALL)
     assert run.audit["groups"]["rule"] == "none"

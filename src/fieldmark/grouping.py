@@ -40,8 +40,13 @@ class Grouped(NamedTuple):
 
 
 def splits_itself(dataset: Dataset) -> bool:
-    """Whether a training makes the split, and has the time to keep near-duplicates together."""
-    return not len(dataset.rows("validation")) and len(dataset) <= MOST_CHECKED
+    """Whether a training makes the split."""
+    return not len(dataset.rows("validation"))
+
+
+def too_many(dataset: Dataset) -> str:
+    """Why near-duplicates are not kept together by the split; nothing where they are."""
+    return f"more than {MOST_CHECKED:,} images" if len(dataset) > MOST_CHECKED else ""
 
 
 def group(
@@ -56,6 +61,8 @@ def group(
 
     `preprocessing` is that of `images`. Raises DatasetError for a `group_by` that is no regular expression.
     """
+    if why := too_many(images.dataset):
+        return _without(audit_images(images, group_by=group_by), why)
     _, usual = choose(Recipe.network, {})
     usual_images = images
     if preprocessing != usual:
