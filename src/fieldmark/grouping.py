@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fieldmark.checks.context import Context, Copy
 from fieldmark.checks.copies import find_copies
-from fieldmark.checks.joining import join_copies
+from fieldmark.checks.joining import join_within
 from fieldmark.embedding import embed, find_backbone
 from fieldmark.errors import MissingExtraError
 from fieldmark.images.audit import Audit, audit_images
@@ -88,9 +88,7 @@ def with_copies_joined(images: Images, found: Audit, embeddings: npt.NDArray[np.
     dataset = found.dataset
     copies = find_copies(Context(dataclasses.replace(images, dataset=dataset), found, embeddings))
     to_split = np.isin(dataset.splits, ("train", ""))
-    inside = [copy for copy in copies if to_split[copy.i] and to_split[copy.j]]
-    labels = np.where(to_split, dataset.labels, -1)
-    groups, remarks = join_copies(found.groups, dataset.hashes, labels, inside, dataset.classes)
+    groups, remarks = join_within(dataset, found.groups, copies, to_split)
     joined = dataclasses.replace(
         found, dataset=dataset.replace(groups=groups.names), groups=groups, remarks=(*found.remarks, *remarks)
     )

@@ -6,13 +6,16 @@ import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fieldmark.checks.context import Copy
-from fieldmark.checks.joining import FEW, HARMLESS, SURE, join_copies
+from fieldmark.checks.joining import FEW, HARMLESS, SURE, join_copies, join_within
 from fieldmark.errors import DatasetError
+from fieldmark.images.corrections import Correction
 from fieldmark.images.groups import Groups
 from fieldmark.images.split import choose_validation
 
@@ -191,6 +194,42 @@ def test_new_images_move_no_old_one_but_those_whose_groups_they_join() -> None:
     assert np.array_equal(held, choose_validation(after.names, np.zeros(130, int))[:100])
 
 
-def test_images_that_no_split_is_made_of_are_left_out() -> None:
-    labels = [0] * 4 + [-1] * 4
-    assert joined(alone(8), [(0, 1)], 0.99, labels) == ([2, *[1] * 6], [])
+def named(*names: str) -> Groups:
+    return Groups("sequence", "By name.", names, len(set(names)), 1, names)
+
+
+def test_images_that_no_split_is_made_of_are_no_class() -> None:
+    # All of them come into one group: of a class, that would be withheld.
+    groups = named("a/1", "a/2", *"bcdef", "a/1", "a/2")
+    assert joined(groups, [(0, 1)], 0.99, [1] * 7 + [-1] * 2) == ([4, *[1] * 5], [])
+
+
+def test_images_that_no_split_is_made_of_make_no_group_too_large() -> None:
+    groups = named(*["a/1"] * 11, *["a/2"] * 2, *(f"b/{number}" for number in range(20)))
+    labels = [0] * 10 + [-1, -1] + [0] * 21
+    assert joined(groups, [(0, 12)], WEAK, labels) == ([13, *[1] * 20], [])
+
+
+def corrected(labels: Sequence[int], *corrections: Correction) -> Any:
+    paths = [f"{('cats', 'dogs', 'birds')[label]}/{row}.png" for row, label in enumerate(labels)]
+    to = {correction.path: ("cats", "dogs", "birds").index(correction.label) for correction in corrections}
+    return SimpleNamespace(
+        paths=paths,
+        labels=np.array([to.get(path, label) for path, label in zip(paths, labels, strict=True)]),
+        classes=("cats", "dogs", "birds"),
+        hashes=hashes(len(labels)),
+        corrections=corrections,
+    )
+
+
+def test_corrected_labels_move_no_image_unless_a_class_could_not_be_split() -> None:
+    labels, inside = [0] * 3 + [1] * 5, np.ones(8, dtype=bool)
+    copies = [Copy(0, 1, 0.99, 0.9), Copy(1, 2, 0.99, 0.9)]  # all cats
+    plain, _ = join_within(corrected(labels), alone(8), copies, inside)
+    dataset = corrected(labels, Correction("dogs/7.png", "dogs", "cats"))
+    assert join_within(dataset, alone(8), copies, inside)[0].names == plain.names
+    assert join_copies(alone(8), hashes(8), dataset.labels, copies, dataset.classes)[0].names != plain.names
+    birds = [Correction(f"dogs/{row}.png", "dogs", "birds") for row in (6, 7)]
+    found, remarks = join_within(corrected(labels, *birds), alone(8), [Copy(6, 7, 0.99, 0.9)], inside)
+    assert found.names[6] != found.names[7]
+    assert "birds could not stand" in remarks[0]

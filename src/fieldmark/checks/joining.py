@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark.checks.context import Copy
+from fieldmark.checks.context import Context, Copy
+from fieldmark.images.audit import given_classes
+from fieldmark.images.dataset import Dataset
 from fieldmark.images.groups import Groups, join_groups, root_of
 
 Labels = npt.NDArray[np.integer]
@@ -45,6 +47,31 @@ def join_copies(
         least[chained] = np.where(least[chained] == 0, SURE, 2)
 
 
+def join_within(
+    dataset: Dataset, groups: Groups, copies: Sequence[Copy], inside: npt.NDArray[np.bool_]
+) -> tuple[Groups, list[str]]:
+    """`join_copies` among those images of a dataset that `inside` (n,) marks, by the classes of their folders.
+
+    So a corrected label moves no image to the other side, unless a corrected class could not be split then.
+    """
+    pairs = [copy for copy in copies if inside[copy.i] and inside[copy.j]]
+    names, given = np.unique(given_classes(dataset), return_inverse=True)
+    joined = join_copies(groups, dataset.hashes, np.where(inside, given, -1), pairs, names.tolist())
+    labels = np.where(inside, dataset.labels, -1)
+    if _chained(groups.names, joined[0].names, labels):
+        return join_copies(groups, dataset.hashes, labels, pairs, dataset.classes)
+    return joined
+
+
+def joined_groups(context: Context) -> Sequence[str]:
+    """The group of each image (n,), with the near-duplicates of those that are trained on joined as for a split."""
+    dataset = context.dataset
+    if context.joined or not context.copies:
+        return dataset.groups
+    inside = np.isin(np.arange(len(dataset)), context.training())
+    return join_within(dataset, context.audit.groups, context.copies, inside)[0].names
+
+
 def _left_apart(
     names: Sequence[str],
     labels: Labels,
@@ -75,7 +102,8 @@ def _safe(groups: Groups, labels: Labels, ranked: Sequence[Copy]) -> list[tuple[
     numbers = {name: number for number, name in enumerate(dict.fromkeys(groups.names))}
     of_group: list[Counter[int]] = [Counter() for _ in numbers]
     for name, label in zip(groups.names, labels.tolist(), strict=True):
-        of_group[numbers[name]][label] += 1
+        if label >= 0:
+            of_group[numbers[name]][label] += 1
     frames = Counter(name for name, said in zip(groups.names, groups.by_name, strict=True) if said is not None)
     parts = [_Part(max(1, frames[name]), of_group[number]) for name, number in numbers.items()]
     total = sum(of_group, Counter[int]())
