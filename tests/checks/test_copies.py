@@ -164,7 +164,7 @@ def test_a_leak_by_likeness_is_called_one(tmp_path: Path) -> None:
     assert "too good" in sentence
 
 
-def test_blank_pages_are_nocandidates() -> None:
+def test_blank_pages_are_no_candidates() -> None:
     pages = np.full((4, 16, 16, 3), 250, np.uint8)
     pages[:, 3, 3] -= 1
     pairs = candidates(np.eye(4, dtype=np.float32), pages, Compared(np.arange(4), None), np.zeros(4, dtype=bool))
@@ -252,3 +252,8 @@ def test_every_frame_that_resembles_a_training_image_is_a_leak(tmp_path: Path) -
     found = leaks_under(tmp_path, {"train/a/t": scene(0), **pictures}, rule="sequence")
     expected = {f"validation/a/clip1-{frame}": "train/a/t" for frame in range(3)}
     assert found == [expected, expected]
+
+
+def test_of_two_sides_only_pairs_across_are_compared() -> None:
+    never = Compared(np.arange(4), np.array([0, 0, 1, -1])).never(slice(0, 4))
+    assert np.argwhere(~never).tolist() == [[0, 2], [1, 2], [2, 0], [2, 1]]
