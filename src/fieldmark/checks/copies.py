@@ -55,7 +55,7 @@ def find_copies(context: Context, *, across_splits: bool = False) -> tuple[Copy,
     Of an image that resembles several frames of one sequence only the likest is named, but every image outside of
     training that resembles a training image is. Training images are compared with the others first, whatever else is
     near them, and what is left of those with the leaks that were found. With `across_splits` nothing else is compared:
-    so an audit and a training find the same leaks.
+    so an audit and a training find the same leaks where they search in the same pixels and embeddings.
     """
     splits = context.dataset.splits
     if context.embeddings is None or len(splits) < 2:
