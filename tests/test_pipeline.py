@@ -152,6 +152,23 @@ def test_without_a_backbone_the_split_is_made_and_says_what_it_does_not_know(
     assert quick.groups.count > 16
 
 
+def test_more_images_than_are_searched_are_split_with_a_word(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbones: Path
+) -> None:
+    monkeypatch.setattr(grouping, "MOST_CHECKED", 31)
+    run = fieldmark.train(copied, out=tmp_path / "run", **SMALL)
+    remark = "near-duplicates were not searched, so the split may part some: more than 31 images"
+    assert run.audit["remarks"] == [remark]
+    assert remark in run.info["notes"]
+    for quick in (False, True):
+        found = fieldmark.audit(copied, quick=quick)
+        assert found.remarks == (
+            "near-duplicates are not joined to groups, so the split of a training may part some: more than 31 images",
+        )
+        assert found.groups.names == fieldmark.audit(copied, quick=True).groups.names
+    assert fieldmark.audit(copied).near_duplicates
+
+
 def test_the_rule_can_be_overruled(sequences: Path, tmp_path: Path) -> None:
     run = fieldmark.train(sequences, out=tmp_path / "run", group_by="none", **SMALL)
     assert run.audit["groups"]["rule"] == "none"
@@ -195,6 +212,20 @@ def test_leaks_of_a_given_split_are_reported(sequences: Path, tmp_path: Path) ->
     for leak in leaks:
         assert Path(leak.train).name.split("-")[0] == Path(leak.other).name.split("-")[0]
         assert 0 < leak.distance < 0.5
+
+
+def test_what_is_held_out_leaks_no_test_image(tmp_path: Path) -> None:
+    for number in range(24):
+        folder = tmp_path / "faces" / "train" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        scene(number).save(folder / f"{'bcdfghklmnpq'[number // 2]}.png")
+    shutil.copytree(tmp_path / "faces" / "train", tmp_path / "faces" / "test")
+    images = read(scan(tmp_path / "faces"), Preprocessing(width=48, height=48))
+    found = pipeline.split_audited(audit_images(images), Recipe())
+    splits = dict(zip(found.dataset.paths, found.dataset.splits.tolist(), strict=True))
+    assert {leak.train for leak in found.leaks} == {path for path, split in splits.items() if split == "train"}
+    assert 0 < len(found.leaks) < 24
+    assert len(pipeline.split_audited(audit_images(images), Recipe(validation_fraction=0.0)).leaks) == 24
 
 
 def test_a_class_that_one_side_lacks_is_named(sequences: Path, tmp_path: Path) -> None:

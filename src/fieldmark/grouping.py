@@ -2,7 +2,9 @@
 
 Neither the network nor the image size of a run changes them, so that runs of one dataset and seed hold out the same
 images: they are found in pixels at the default recipe's size and in the pretrained backbone's embeddings, whatever is
-trained. A network from scratch pays one pass of the backbone for that, which the cache keeps.
+trained. Laying pictures over each other is paid in every training: it is not cached. A network from scratch also pays
+one pass of the backbone, which the cache keeps; and at another image size all images are decoded a second time, and
+kept a second time in the cache, at the usual one.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy.typing as npt
 
 from fieldmark.checks.context import Context, Copy
 from fieldmark.checks.copies import find_copies
-from fieldmark.checks.joining import join_copies
+from fieldmark.checks.joining import join_within
 from fieldmark.embedding import embed, find_backbone
 from fieldmark.errors import MissingExtraError
 from fieldmark.images.audit import Audit, audit_images
@@ -40,8 +42,13 @@ class Grouped(NamedTuple):
 
 
 def splits_itself(dataset: Dataset) -> bool:
-    """Whether a training makes the split, and has the time to keep near-duplicates together."""
-    return not len(dataset.rows("validation")) and len(dataset) <= MOST_CHECKED
+    """Whether a training makes the split."""
+    return not len(dataset.rows("validation"))
+
+
+def too_many(dataset: Dataset) -> str:
+    """Why near-duplicates are not kept together by the split; nothing where they are."""
+    return f"more than {MOST_CHECKED:,} images" if len(dataset) > MOST_CHECKED else ""
 
 
 def group(
@@ -56,6 +63,8 @@ def group(
 
     `preprocessing` is that of `images`. Raises DatasetError for a `group_by` that is no regular expression.
     """
+    if why := too_many(images.dataset):
+        return _without(audit_images(images, group_by=group_by), why)
     _, usual = choose(Recipe.network, {})
     usual_images = images
     if preprocessing != usual:
@@ -81,9 +90,7 @@ def with_copies_joined(images: Images, found: Audit, embeddings: npt.NDArray[np.
     dataset = found.dataset
     copies = find_copies(Context(dataclasses.replace(images, dataset=dataset), found, embeddings))
     to_split = np.isin(dataset.splits, ("train", ""))
-    inside = [copy for copy in copies if to_split[copy.i] and to_split[copy.j]]
-    labels = np.where(to_split, dataset.labels, -1)
-    groups, remarks = join_copies(found.groups, dataset.hashes, labels, inside, dataset.classes)
+    groups, remarks = join_within(dataset, found.groups, copies, to_split)
     joined = dataclasses.replace(
         found, dataset=dataset.replace(groups=groups.names), groups=groups, remarks=(*found.remarks, *remarks)
     )

@@ -166,7 +166,10 @@ def _grouped(
 
 
 def split_audited(found: Audit, recipe: Recipe) -> Audit:
-    """The audit with a validation split: the folder's own, or one made of whole groups of the training images."""
+    """The audit with a validation split: the folder's own, or one made of whole groups of the training images.
+
+    A leak into a test split goes with its training image: held out, that is not trained on, nor is its group.
+    """
     dataset = found.dataset
     if len(dataset.rows("validation")):
         return found
@@ -182,7 +185,9 @@ def split_audited(found: Audit, recipe: Recipe) -> Audit:
         )
     splits = dataset.splits.copy()
     splits[rows] = np.where(chosen, "validation", "train")
-    return dataclasses.replace(found, dataset=dataset.replace(splits=splits))
+    trained = {path for path, split in zip(dataset.paths, splits.tolist(), strict=True) if split == "train"}
+    leaks = tuple(leak for leak in found.leaks if leak.train in trained)
+    return dataclasses.replace(found, dataset=dataset.replace(splits=splits), leaks=leaks)
 
 
 def _checked(images: Images, found: Audit, recipe: Recipe, preprocessing: Preprocessing, grouped: Grouped) -> Audit:

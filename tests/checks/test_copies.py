@@ -164,8 +164,96 @@ def test_a_leak_by_likeness_is_called_one(tmp_path: Path) -> None:
     assert "too good" in sentence
 
 
-def test_blank_pages_are_nocandidates() -> None:
+def test_blank_pages_are_no_candidates() -> None:
     pages = np.full((4, 16, 16, 3), 250, np.uint8)
     pages[:, 3, 3] -= 1
     pairs = candidates(np.eye(4, dtype=np.float32), pages, Compared(np.arange(4), None), np.zeros(4, dtype=bool))
     assert len(pairs) == 0
+
+
+def found_under(folder: Path, pictures: dict[str, Image.Image], rule: str | None = None) -> set[tuple[str, ...]]:
+    """The pairs that are found among pictures {path: image} by embeddings that are all alike."""
+    for name, picture in pictures.items():
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        picture.save(folder / f"{name}.png")
+    images = read(scan(folder), Preprocessing(width=112, height=112))
+    found = audit_images(images, known_rule=rule)
+    assert rule in (None, found.groups.rule)
+    context = Context(images, found, np.ones((len(pictures), 4), np.float32))
+    paths = [path.removesuffix(".png") for path in context.dataset.paths]
+    return {tuple(sorted((paths[copy.i], paths[copy.j]))) for copy in find_copies(context)}
+
+
+def test_copies_of_what_is_there_twice_are_found(tmp_path: Path) -> None:
+    crop = scene(0).crop((22, 0, 112, 90))
+    pictures = {f"{label}/{name}": picture for label in "ab" for name, picture in (("crop", crop), ("whole", scene(0)))}
+    found = found_under(tmp_path, pictures)
+    assert {tuple(sorted(path[2:] for path in pair)) for pair in found} == {("crop", "whole")}
+
+
+def test_a_frame_that_is_there_twice_has_no_mate_in_its_twin(tmp_path: Path) -> None:
+    # Two sequences, of which the second begins with a crop of the first's first frame; each first frame twice.
+    firsts = (scene(0), scene(0).crop((11, 0, 112, 101)))
+    pictures = {f"a/clip{clip}-{frame}": first for clip, first in enumerate(firsts) for frame in (0, 1)}
+    pictures |= {f"a/clip{clip}-2": scene(10 + clip) for clip in (0, 1)}
+    found = found_under(tmp_path, pictures, rule="sequence")
+    assert {tuple(path.split("-")[0] for path in pair) for pair in found} == {("a/clip0", "a/clip1")}
+
+
+def test_turned_copies_by_name_do_not_hide_a_copy(tmp_path: Path) -> None:
+    pictures = {}
+    for name, image in (("leaf", scene(0)), ("other", scene(0).crop((22, 0, 112, 90)))):
+        pictures |= {f"a/{name}": image, f"a/{name}_rot90": image.rotate(90)}
+    found = found_under(tmp_path, pictures, rule="augmented")
+    assert {tuple(path[2:].split("_")[0] for path in pair) for pair in found} == {("leaf", "other")}
+
+
+def leaks_under(folder: Path, pictures: dict[str, Image.Image], rule: str | None = None) -> list[dict[str, str]]:
+    """{image outside of training: training image} of the leaks of an audit and of a training, embeddings all alike."""
+    for name, picture in pictures.items():
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        picture.save(folder / f"{name}.png")
+    images = read(scan(folder), Preprocessing(width=112, height=112))
+    found = audit_images(images, known_rule=rule)
+    assert rule in (None, found.groups.rule)
+    context = Context(images, found, np.ones((len(pictures), 4), np.float32))
+    both = []
+    for across in (False, True):
+        copies = find_copies(context, across_splits=across)
+        leaked = (*found.leaks, *copied_leaks(dataclasses.replace(context, copies=copies)))
+        assert len({leak.other for leak in leaked}) == len(leaked)
+        both.append({leak.other.removesuffix(".png"): leak.train.removesuffix(".png") for leak in leaked})
+    return both
+
+
+def test_a_leak_that_is_there_twice_is_two(tmp_path: Path) -> None:
+    crop = scene(0).crop((22, 0, 112, 90))
+    pictures = {"train/a/t": scene(0), "train/b/other": scene(1), "validation/a/v": crop, "validation/b/v": crop}
+    expected = {"validation/a/v": "train/a/t", "validation/b/v": "train/a/t"}
+    assert leaks_under(tmp_path, pictures) == [expected, expected]
+
+
+def test_what_has_the_content_of_a_leak_is_one(tmp_path: Path) -> None:
+    crop = scene(0).crop((22, 0, 112, 90))
+    for name, picture in (("train/a/t", scene(0)), ("validation/a/v", crop), ("validation/a/w", crop)):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        picture.save(tmp_path / f"{name}.png")
+    images = read(scan(tmp_path), Preprocessing(width=112, height=112))
+    context = Context(images, audit_images(images), copies=(Copy(0, 1, 0.9, 0.9),))  # the other was crowded out
+    assert copied_leaks(context) == (
+        Leak("train/a/t.png", "validation/a/v.png", 0.1),
+        Leak("train/a/t.png", "validation/a/w.png", 0.1),
+    )
+
+
+def test_every_frame_that_resembles_a_training_image_is_a_leak(tmp_path: Path) -> None:
+    pictures = {f"validation/a/clip1-{frame}": scene(0).crop((9 + frame, 0, 109, 100)) for frame in range(3)}
+    pictures |= {f"train/b/{name}": scene(20 + ord(name)) for name in "xyz"}
+    found = leaks_under(tmp_path, {"train/a/t": scene(0), **pictures}, rule="sequence")
+    expected = {f"validation/a/clip1-{frame}": "train/a/t" for frame in range(3)}
+    assert found == [expected, expected]
+
+
+def test_of_two_sides_only_pairs_across_are_compared() -> None:
+    never = Compared(np.arange(4), np.array([0, 0, 1, -1])).never(slice(0, 4))
+    assert np.argwhere(~never).tolist() == [[0, 2], [1, 2], [2, 0], [2, 1]]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fieldmark.checks.context import Copy
-from fieldmark.checks.joining import FEW, HARMLESS, SURE, join_copies
+from fieldmark.checks.joining import FEW, HARMLESS, SURE, join_copies, join_within
+from fieldmark.errors import DatasetError
+from fieldmark.images.corrections import Correction
 from fieldmark.images.groups import Groups
 from fieldmark.images.split import choose_validation
 
@@ -76,8 +81,8 @@ def test_a_class_that_is_one_chain_can_be_split_nevertheless_and_this_is_said() 
     groups, remarks = joined(alone(24), [*chain, (12, 13)], 0.99, labels)
     assert groups[:2] == [2, 1]  # the other class keeps its copies together
     assert remarks == [
-        "near-duplicates connect nearly all images of cats, so that none of them are kept on one side of the split: "
-        "validation may show what training shows"
+        "with all its near-duplicates joined cats could not stand on both sides of the split, so that none of them are "
+        "kept on one side: validation may show what training shows"
     ]
 
 
@@ -86,6 +91,36 @@ def test_where_less_sure_pairs_chain_a_class_the_likest_stay_together() -> None:
     groups, remarks = join_copies(alone(4), hashes(4), np.zeros(4, int), copies, ["cats"])
     assert Counter(Counter(groups.names).values()) == Counter({2: 1, 1: 2})
     assert "only the likest of them" in remarks[0]
+
+
+def shared(clips: int, singles: int) -> tuple[Groups, list[int]]:
+    """Clips of which each class has three frames, and images of the first class that stand alone; their labels."""
+    said = [f"clip{clip}" for clip in range(clips) for _ in range(6)] + [None] * singles
+    names = tuple(name or f"image:{row:03}" for row, name in enumerate(said))
+    return Groups("sequence", "By name.", names, len(set(names)), clips, tuple(said)), [0, 1] * 3 * clips + [
+        0
+    ] * singles
+
+
+def test_classes_that_share_their_groups_keep_their_copies_together() -> None:
+    groups, labels = shared(6, 2)
+    for pair in ((0, 36), (36, 37)):  # a frame and a single, two singles
+        assert joined(groups, [pair], 0.99, labels)[1] == []
+        assert len(joined(groups, [pair], 0.99, labels)[0]) == 7
+    groups, labels = shared(6, 0)
+    assert joined(groups, [(0, 6)], 0.99, labels) == ([12, *[6] * 4], [])
+    groups, labels = shared(2, 0)
+    sizes, remarks = joined(groups, [(0, 6)], 0.99, labels)  # neither class could be split
+    assert (sizes, len(remarks)) == ([6, 6], 1)  # the pair is one of cats
+
+
+def test_no_class_is_said_to_be_left_apart_of_which_all_pairs_are_joined() -> None:
+    # Two cats, each a copy of a dog; the dogs, a less sure pair, are what chains both classes.
+    copies = [Copy(0, 2, 0.99, 0.9), Copy(1, 3, 0.99, 0.9), Copy(2, 3, WEAK, 0.9)]
+    groups, remarks = join_copies(alone(4), hashes(4), np.array([0, 0, 1, 1]), copies, ["cats", "dogs"])
+    assert Counter(groups.names).most_common(1)[0][1] == 2
+    assert len(remarks) == 1
+    assert "dogs could not stand on both sides" in remarks[0]
 
 
 def test_whatever_is_joined_every_class_can_be_split() -> None:
@@ -100,6 +135,29 @@ def test_whatever_is_joined_every_class_can_be_split() -> None:
         for name in set(groups.names):
             assert len({held[row] for row, other in enumerate(groups.names) if other == name}) == 1
         assert all(0 < held[labels == label].mean() < 1 for label in range(3))
+
+
+def can_be_split(names: Sequence[str], labels: np.ndarray) -> bool:
+    with contextlib.suppress(DatasetError):
+        choose_validation(names, labels)
+        return True
+    return False
+
+
+def test_whatever_is_joined_classes_that_share_groups_can_be_split_as_before() -> None:
+    random = np.random.default_rng(2)
+    judged = 0
+    for _ in range(400):
+        labels = random.integers(0, 3, 24)
+        names = tuple(f"a/{number}" for number in random.integers(0, 8, 24))
+        pairs = [sorted(random.choice(24, 2, replace=False).tolist()) for _ in range(random.integers(1, 12))]
+        copies = [Copy(*pair, float(random.uniform(0.8, 1)), 0.9) for pair in pairs]
+        groups = Groups("sequence", "", names, 8, 8, names)
+        found, _ = join_copies(groups, hashes(24), labels, copies, ["a", "b", "c"])
+        if can_be_split(names, labels):
+            assert can_be_split(found.names, labels)
+            judged += found.names != names
+    assert judged > 200
 
 
 def test_the_order_of_images_changes_nothing() -> None:
@@ -136,6 +194,42 @@ def test_new_images_move_no_old_one_but_those_whose_groups_they_join() -> None:
     assert np.array_equal(held, choose_validation(after.names, np.zeros(130, int))[:100])
 
 
-def test_images_that_no_split_is_made_of_are_left_out() -> None:
-    labels = [0] * 4 + [-1] * 4
-    assert joined(alone(8), [(0, 1)], 0.99, labels) == ([2, *[1] * 6], [])
+def named(*names: str) -> Groups:
+    return Groups("sequence", "By name.", names, len(set(names)), 1, names)
+
+
+def test_images_that_no_split_is_made_of_are_no_class() -> None:
+    # All of them come into one group: of a class, that would be withheld.
+    groups = named("a/1", "a/2", *"bcdef", "a/1", "a/2")
+    assert joined(groups, [(0, 1)], 0.99, [1] * 7 + [-1] * 2) == ([4, *[1] * 5], [])
+
+
+def test_images_that_no_split_is_made_of_make_no_group_too_large() -> None:
+    groups = named(*["a/1"] * 11, *["a/2"] * 2, *(f"b/{number}" for number in range(20)))
+    labels = [0] * 10 + [-1, -1] + [0] * 21
+    assert joined(groups, [(0, 12)], WEAK, labels) == ([13, *[1] * 20], [])
+
+
+def corrected(labels: Sequence[int], *corrections: Correction) -> Any:
+    paths = [f"{('cats', 'dogs', 'birds')[label]}/{row}.png" for row, label in enumerate(labels)]
+    to = {correction.path: ("cats", "dogs", "birds").index(correction.label) for correction in corrections}
+    return SimpleNamespace(
+        paths=paths,
+        labels=np.array([to.get(path, label) for path, label in zip(paths, labels, strict=True)]),
+        classes=("cats", "dogs", "birds"),
+        hashes=hashes(len(labels)),
+        corrections=corrections,
+    )
+
+
+def test_corrected_labels_move_no_image_unless_a_class_could_not_be_split() -> None:
+    labels, inside = [0] * 3 + [1] * 5, np.ones(8, dtype=bool)
+    copies = [Copy(0, 1, 0.99, 0.9), Copy(1, 2, 0.99, 0.9)]  # all cats
+    plain, _ = join_within(corrected(labels), alone(8), copies, inside)
+    dataset = corrected(labels, Correction("dogs/7.png", "dogs", "cats"))
+    assert join_within(dataset, alone(8), copies, inside)[0].names == plain.names
+    assert join_copies(alone(8), hashes(8), dataset.labels, copies, dataset.classes)[0].names != plain.names
+    birds = [Correction(f"dogs/{row}.png", "dogs", "birds") for row in (6, 7)]
+    found, remarks = join_within(corrected(labels, *birds), alone(8), [Copy(6, 7, 0.99, 0.9)], inside)
+    assert found.names[6] != found.names[7]
+    assert "birds could not stand" in remarks[0]

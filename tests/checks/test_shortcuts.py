@@ -93,13 +93,14 @@ def test_a_wide_interval_is_no_no() -> None:
     assert told.endswith("From 10 groups it cannot be told whether mean colour and border tell the classes apart, too.")
 
 
-def test_too_few_groups_are_counted_as_they_are_joined() -> None:
+def test_too_few_groups_are_counted_as_they_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = SimpleNamespace(
         groups=["a1", "a2", "a3", "b1", "b2", "b3"], labels=np.repeat([0, 1], 3), classes=("a", "b")
     )
 
     def answer(groups: list[str]) -> str:
-        context: Any = SimpleNamespace(dataset=dataset, training=lambda: np.arange(6), groups=lambda: groups)
+        context: Any = SimpleNamespace(dataset=dataset, training=lambda: np.arange(6))
+        monkeypatch.setattr("fieldmark.checks.shortcuts.joined_groups", lambda context: groups)
         return check_shortcuts(context)[1]
 
     assert answer(["a1", "a1", "a3", "b1", "b2", "b3"]).endswith("; with near-duplicates joined, a has 2, b has 3.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from fieldmark import auditing
 from fieldmark.checks.context import Context, Copy
+from fieldmark.checks.joining import join_within, joined_groups
 from fieldmark.checks.labels import check_labels
 from fieldmark.checks.quality import defects
 from fieldmark.checks.table import CHECKS, run_checks
@@ -214,6 +216,24 @@ def test_classes_that_cannot_be_told_apart_accuse_no_label(scenes: Path) -> None
 def test_near_duplicates_belong_to_one_group(scenes: Path) -> None:
     images = read(scan(scenes), SMALL)
     context = Context(images, audit_images(images), copies=(Copy(0, 3, 0.9, 0.9), Copy(3, 7, 0.9, 0.9)))
-    groups = context.groups()
+    groups = joined_groups(context)
     assert groups[0] == groups[3] == groups[7]
     assert len(set(groups)) == len(groups) - 2
+
+
+def test_shortcuts_are_judged_by_the_groups_of_the_split(scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A chain of less sure pairs, of which the split keeps some apart: whatever connects would leave a one group.
+    images = read(scan(scenes), SMALL)
+    found = audit_images(images)
+    chain = (Copy(0, 1, 0.99, 0.9), *(Copy(row, row + 1, 0.85, 0.9) for row in range(1, 7)))
+    groups, _ = join_within(images.dataset, found.groups, chain, np.ones(16, dtype=bool))
+    assert 2 <= len(set(groups.names[:8])) < 8
+    assert joined_groups(Context(images, found, copies=chain)) == groups.names
+    joined = dataclasses.replace(found, dataset=images.dataset.replace(groups=groups.names), groups=groups)
+    assert joined_groups(Context(images, found, copies=chain, joined=True)) == found.groups.names  # taken as they are
+    seen: list[Context] = []
+    monkeypatch.setattr("fieldmark.checks.shortcuts.joined_groups", lambda context: seen.append(context) or ["x"] * 16)
+    small = np.ones((16, 4), np.float32)
+    run_checks(images, joined, small, copies=chain)
+    run_checks(images, found, small)
+    assert [context.joined for context in seen] == [True, False]

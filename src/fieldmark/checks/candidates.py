@@ -35,7 +35,6 @@ class Compared(NamedTuple):
         never = self.apart[rows][:, None] == self.apart[None]
         if self.sides is not None:
             never |= self.sides[rows][:, None] + self.sides[None] != 1
-            never |= (self.sides[rows][:, None] < 0) | (self.sides[None] < 0)
         return np.asarray(never)
 
 

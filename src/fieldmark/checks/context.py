@@ -38,6 +38,7 @@ class Context:
     audit: Audit
     embeddings: Floats | None = None
     copies: tuple[Copy, ...] | None = None
+    joined: bool = False  # whether the dataset's groups hold these copies already, as where a split is made by them
 
     @property
     def dataset(self) -> Dataset:
@@ -48,20 +49,6 @@ class Context:
         """The rows that a classifier would learn from: the training split, or all where there are no splits."""
         rows = self.dataset.rows("train")
         return rows if len(rows) else np.arange(len(self.dataset))
-
-    def groups(self) -> list[str]:
-        """The group of each image, with near-duplicates joined: what one of them knows, the other does."""
-        names = list(self.dataset.groups)
-        parents = {name: name for name in names}
-
-        def root(name: str) -> str:
-            while parents[name] != name:
-                parents[name] = name = parents[parents[name]]
-            return name
-
-        for copy in self.copies or ():
-            parents[root(names[copy.i])] = root(names[copy.j])
-        return [root(name) for name in names]
 
 
 def deal_folds(groups: Sequence[str], labels: npt.NDArray[np.integer], count: int = FOLDS) -> Rows:

@@ -9,7 +9,7 @@ detail.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,8 @@ LIKENESS = 0.8
 # And then one is a copy of the other only if it is this much nearer than the nearest frame of either's own sequence.
 NEARER = 0.5
 SHOWN = 1000  # pairs that become findings; more are counted
+# Rules of GROUP_RULES by which a group is one picture several times, and so no sequence whose frames resemble others'.
+OF_COPIES = ("augmented", "copy")
 
 
 class _Search(NamedTuple):
@@ -40,8 +42,9 @@ class _Search(NamedTuple):
     context: Context
     units: Floats  # (n, d): embeddings of length 1
     thumbnails: npt.NDArray[np.uint8]
+    contents: Integers  # (n,): equal where all pixels are
     apart: Integers  # (n,): images with the same number are not compared
-    frames: npt.NDArray[np.bool_]  # (n,): of a sequence
+    frames: npt.NDArray[np.bool_]  # (n,): of a sequence that shows more than this image
     judged: dict[tuple[int, int], float]  # how alike pairs are that were laid over each other
 
 
@@ -49,26 +52,29 @@ def find_copies(context: Context, *, across_splits: bool = False) -> tuple[Copy,
     """Return the near-duplicates of a dataset, the most alike first; identical images are left out.
 
     Images that file names put into one group, such as frames of one sequence, are alike by nature and not compared.
-    Of an image that resembles several frames of one sequence only the likest is named. Training images are compared
-    with the others first, whatever else is near them, and what is left of those with the leaks that were found. With
-    `across_splits` nothing else is compared: so an audit and a training find the same leaks.
+    Of an image that resembles several frames of one sequence only the likest is named, but every image outside of
+    training that resembles a training image is. Training images are compared with the others first, whatever else is
+    near them, and what is left of those with the leaks that were found. With `across_splits` nothing else is compared:
+    so an audit and a training find the same leaks where they search in the same pixels and embeddings.
     """
     splits = context.dataset.splits
     if context.embeddings is None or len(splits) < 2:
         return ()
-    units, apart = unit(context.embeddings), _apart(context)
-    search = _Search(context, units, unframed_thumbnails(context), apart, np.bincount(apart)[apart] > 1, {})
+    contents = _contents(context)
+    apart = _apart(context, contents)
+    frames = _frames(context, contents, apart)
+    search = _Search(context, unit(context.embeddings), unframed_thumbnails(context), contents, apart, frames, {})
     outside = np.isin(splits, ("validation", "test"))
     found = set(_copies_between(search, np.where(splits == "train", 0, np.where(outside, 1, -1))))
     leaked = _leaked(dataclasses.replace(context, copies=tuple(found)))
-    found |= set(_copies_between(search, np.where(outside, leaked, -1)))
+    found |= set(_copies_between(search, np.where(outside, 1 - leaked, -1)))
     if not across_splits:
         found |= set(_copies_between(search, None))
     return tuple(sorted(found, key=_likest_first))
 
 
 def _copies_between(search: _Search, sides: Integers | None) -> list[Copy]:
-    """The copies among those images that `Compared` would compare."""
+    """The copies among those images that `Compared` would compare; of sides, side 1 is asked what it is a copy of."""
     if sides is not None and not (np.any(sides == 0) and np.any(sides == 1)):
         return []
     pairs = candidates(search.units, search.thumbnails, Compared(search.apart, sides), search.frames)
@@ -81,7 +87,7 @@ def _copies_between(search: _Search, sides: Integers | None) -> list[Copy]:
         Copy(int(i), int(j), round(float(alike), 4), round(float(cosine), 4))
         for (i, j), alike, cosine in zip(pairs[kept], likeness[kept], similarity[kept], strict=True)
     ]
-    return _likest_of_groups(sorted(copies, key=_likest_first), search.apart)
+    return _likest_of_groups(sorted(copies, key=_likest_first), search.apart, sides)
 
 
 def _likest_first(copy: Copy) -> tuple[float, int, int]:
@@ -150,7 +156,7 @@ def copied_leaks(context: Context) -> tuple[Leak, ...]:
     """Leaks that near-duplicates show and groups do not: one for each image outside of training.
 
     An image is a leak, too, whose copy outside of training is one: a copy with a date bar may resemble the crop of a
-    training image and no longer that image itself.
+    training image and no longer that image itself. And so is what has the same content as a leak.
     """
     dataset = context.dataset
     known = {leak.other: leak for leak in context.audit.leaks}
@@ -160,13 +166,27 @@ def copied_leaks(context: Context) -> tuple[Leak, ...]:
         path = dataset.paths[other]
         if dataset.splits[one] == "train" and outside[other] and path not in known:
             direct.setdefault(path, Leak(dataset.paths[one], path, round(1 - copy.likeness, 4)))
+    direct |= _twins(context, known | direct)
     known |= direct
     further: dict[str, Leak] = {}
     for one, other, copy in _both_ways(context.copies or ()):
         path, leak = dataset.paths[other], known.get(dataset.paths[one])
         if leak is not None and outside[other] and path not in known:
             further.setdefault(path, Leak(leak.train, path, max(leak.distance, round(1 - copy.likeness, 4))))
+    further |= _twins(context, known | further)
     return (*direct.values(), *further.values())
+
+
+def _twins(context: Context, known: Mapping[str, Leak]) -> dict[str, Leak]:
+    # The leaks of images outside of training with the content of one that is known; by their paths.
+    split = dict(zip(context.dataset.paths, context.dataset.splits.tolist(), strict=True))
+    found = {}
+    for paths in context.audit.duplicates:
+        first = next((known[path] for path in paths if path in known), None)
+        for path in paths:
+            if first is not None and path not in known and split[path] in ("validation", "test"):
+                found[path] = Leak(first.train, path, first.distance)
+    return found
 
 
 def _leaked(context: Context) -> npt.NDArray[np.intp]:
@@ -200,15 +220,31 @@ def _same(images: int) -> str:
     return f"{images} images look like the same picture or scene: each matches the first"
 
 
-def _apart(context: Context) -> Integers:
+def _contents(context: Context) -> Integers:
+    first = {path: paths[0] for paths in context.audit.duplicates for path in paths}
+    return _numbered([first.get(path, path) for path in context.dataset.paths])
+
+
+def _apart(context: Context, contents: Integers) -> Integers:
     # Images with the same number are not compared: of one group by name, or the same content.
-    names = context.audit.groups.by_name or (None,) * len(context.dataset)
-    duplicate = {path: paths[0] for paths in context.audit.duplicates for path in paths}
-    keys = [
-        ("group", name) if name is not None else ("image", duplicate.get(path, path))
-        for name, path in zip(names, context.dataset.paths, strict=True)
-    ]
-    numbers: dict[tuple[str, str], int] = {}
+    names = context.audit.groups.by_name or (None,) * len(contents)
+    return _numbered(
+        [content if name is None else name for name, content in zip(names, contents.tolist(), strict=True)]
+    )
+
+
+def _frames(context: Context, contents: Integers, apart: Integers) -> npt.NDArray[np.bool_]:
+    # Twins do not make a sequence: each would be the other's mate, than which no copy can be nearer.
+    names = context.audit.groups.by_name
+    if not names or context.audit.groups.rule in OF_COPIES:
+        return np.zeros(len(apart), dtype=bool)
+    shown = np.unique(np.stack([apart, contents], axis=1), axis=0)[:, 0]
+    return np.array([name is not None for name in names]) & (np.bincount(shown)[apart] > 1)
+
+
+def _numbered(keys: Sequence[str | int]) -> Integers:
+    # Equal keys get equal numbers.
+    numbers: dict[str | int, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.intp)
 
 
@@ -216,7 +252,7 @@ def _nearer_than_mates(search: _Search, pairs: Integers, likeness: Floats) -> np
     """Whether the two of each pair (m, 2) are clearly nearer to each other than to their own sequences' frames."""
     mates = np.full(pairs.shape, -1, dtype=np.intp)
     for place, row in enumerate(pairs.ravel()):
-        others = np.setdiff1d(np.flatnonzero(search.apart == search.apart[row]), [row])
+        others = np.flatnonzero((search.apart == search.apart[row]) & (search.contents != search.contents[row]))
         mates.flat[place] = others[(search.units[others] @ search.units[row]).argmax()]
     of_mates = _likeness(search, np.stack([pairs.ravel(), mates.ravel()], axis=1)).reshape(-1, 2)
     return np.asarray(1 - likeness < NEARER * (1 - of_mates.max(axis=1, initial=0)))
@@ -240,12 +276,14 @@ def _likeness(search: _Search, pairs: Integers) -> Floats:
     return np.array([search.judged[pair] for pair in map(tuple, pairs.tolist())], dtype=np.float32)
 
 
-def _likest_of_groups(copies: Sequence[Copy], apart: Integers) -> list[Copy]:
-    # Sorted by likeness, the first pair of an image and a group is the likest.
+def _likest_of_groups(copies: Sequence[Copy], apart: Integers, sides: Integers | None) -> list[Copy]:
+    # Sorted by likeness, the first pair of an image and a group is the likest. With sides only the images of side 1
+    # are asked, so that each of them keeps its pair: one frame of side 0 may match all those of a sequence there.
     seen: set[tuple[int, int]] = set()
     kept = []
     for copy in copies:
-        keys = {(copy.i, int(apart[copy.j])), (copy.j, int(apart[copy.i]))}
+        both = ((copy.i, copy.j), (copy.j, copy.i))
+        keys = {(one, int(apart[other])) for one, other in both if sides is None or sides[one] == 1}
         if not keys & seen:
             kept.append(copy)
         seen |= keys

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fieldmark.checks.context import Context, Floats, Rows, deal_folds, groups_of_classes
 from fieldmark.checks.fitting import Logistic, Tree, fit_logistic, fit_tree
+from fieldmark.checks.joining import joined_groups
 from fieldmark.checks.judging import balanced_accuracy
 from fieldmark.images.compression import compression
 from fieldmark.images.findings import Finding
@@ -128,7 +129,7 @@ def check_shortcuts(context: Context) -> tuple[list[Finding], str, dict[str, Any
     """The findings of the check for shortcuts, its answer, and the numbers of every probe."""
     dataset, rows = context.dataset, context.training()
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_IMAGES)).astype(int)] if len(rows) else rows
-    every_group = context.groups()
+    every_group = joined_groups(context)
     counts = groups_of_classes([every_group[row] for row in rows], dataset.labels[rows], len(dataset.classes))
     rows = rows[(counts >= LEAST_GROUPS)[dataset.labels[rows]]] if len(rows) else rows
     classes = int((counts >= LEAST_GROUPS).sum())

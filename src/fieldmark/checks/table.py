@@ -150,13 +150,13 @@ def run_checks(
     `images` and `audit` describe one dataset; `embeddings` (n, d) are those of `fieldmark.embedding`, or None. The
     checks that need them then, and those named in `without`, say `not_run` and `hint`. Without the near-duplicates
     only those between training and the other splits are searched, for the leaks. `copies` are all near-duplicates
-    where they were found already; nothing is searched then.
+    where the groups hold them already; nothing is searched then.
     """
     left_out = {name for name, check in CHECKS.items() if check.cost == "embeddings" and embeddings is None}
     left_out |= set(without)
     if copies is not None:
         left_out -= {"near_duplicates"}
-    context = Context(images, audit, embeddings, copies)
+    context = Context(images, audit, embeddings, copies, joined=copies is not None)
     if embeddings is not None and copies is None:
         across = "near_duplicates" in left_out
         context = dataclasses.replace(context, copies=find_copies(context, across_splits=across))

@@ -78,12 +78,14 @@ def audit_images(images: Images, *, group_by: str | None = None, known_rule: str
     """
     dataset = images.dataset
     thumbnails = images.thumbnails()
-    # By folder, as given: a corrected image stays with its sequence.
-    given = {correction.path: correction.given for correction in dataset.corrections}
-    labels = [
-        given.get(path, dataset.classes[label]) for path, label in zip(dataset.paths, dataset.labels, strict=True)
-    ]
-    groups = find_groups(dataset.paths, dataset.hashes, labels, thumbnails, group_by=group_by, known_rule=known_rule)
+    groups = find_groups(
+        dataset.paths,
+        dataset.hashes,
+        given_classes(dataset),
+        thumbnails,
+        group_by=group_by,
+        known_rule=known_rule,
+    )
     dataset = dataset.replace(groups=groups.names)
     copies = exact_duplicates(_contents(images, thumbnails))
     return Audit(
@@ -93,6 +95,12 @@ def audit_images(images: Images, *, group_by: str | None = None, known_rule: str
         leaks=find_leaks(dataset, thumbnails),
         remarks=tuple(_remarks(dataset, copies)),
     )
+
+
+def given_classes(dataset: Dataset) -> list[str]:
+    """The class of each image by its folder: a corrected image stays with its sequence."""
+    given = {correction.path: correction.given for correction in dataset.corrections}
+    return [given.get(path, dataset.classes[label]) for path, label in zip(dataset.paths, dataset.labels, strict=True)]
 
 
 def _contents(images: Images, thumbnails: npt.NDArray[np.uint8]) -> list[str]:
