@@ -2,8 +2,8 @@
 
 Pillow hands its pixels over in pieces, and holds Python's lock for each, so that two threads decode little more than
 one. imagecodecs calls decoders of the same bits (libjpeg-turbo, libspng) on one array, without the lock: two threads do
-1.5 to 2.3 times as many images (docs/decisions/0014). Whatever is unusual, damaged or cut short stays with Pillow, whose errors
-tell these apart.
+1.5 to 2.3 times as many images (docs/decisions/0014). Whatever is unusual, damaged or cut short stays with Pillow,
+whose errors tell these apart.
 """
 
 from __future__ import annotations
