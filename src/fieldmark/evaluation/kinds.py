@@ -289,25 +289,30 @@ def _counted(names: list[str]) -> dict[str, int]:
 
 
 def _advice(kind: dict[str, Any]) -> str:
-    """What to do about a kind, in one sentence."""
-    label, had, of_label = kind["label"], kind["similar_in_training"], kind["of_them_label"]
+    """What to do about a kind: whose labels to look at first, then what training lacks where they are right."""
+    label, doubted = kind["label"], kind["suspected"]
     like = f" (ImageNet's nearest word: {', '.join(kind['words'])})" if kind["words"] else ""
     facts = f"{_images(kind['images'])} of {label}{like} taken for {' or '.join(kind['taken_for'])}"
-    if doubted := kind["suspected"]:
-        if doubted == kind["images"]:
-            return f"{facts}; {'it' if doubted == 1 else 'all of them'} may be wrongly labelled: look there first"
-        facts += f"; {doubted} of these {kind['images']} may be wrongly labelled: look there first"
+    if not doubted:
+        return f"{facts}; {_lacking(kind)}"
+    all_of_them = "it" if doubted == 1 else "all of them"
+    who = all_of_them if doubted == kind["images"] else f"{doubted} of these {kind['images']}"
+    return f"{facts}; {who} may be wrongly labelled: look there first; where the labels are right, {_lacking(kind)}"
+
+
+def _lacking(kind: dict[str, Any]) -> str:
+    label, had, of_label = kind["label"], kind["similar_in_training"], kind["of_them_label"]
     if not of_label:
-        return f"{facts}; training has no such image of {label}: photograph more like these"
+        return f"training has no such image of {label}: photograph more like these"
     if of_label < FEW:
-        return f"{facts}; training has only {_images(of_label)} of {label} like these: photograph more"
+        return f"training has only {_images(of_label)} of {label} like these: photograph more"
     if of_label < had / 2:
         return (
-            f"{facts}; of {had} training images like these only {of_label} are {label}: photograph more like these, "
+            f"of {had} training images like these only {of_label} are {label}: photograph more like these, "
             "and look whether the others are labelled rightly"
         )
     return (
-        f"{facts}; training has {_images(of_label)} of {label} like these: look whether these are labelled rightly, or "
+        f"training has {_images(of_label)} of {label} like these: look whether these are labelled rightly, or "
         "need more detail (a larger image size)"
     )
 
