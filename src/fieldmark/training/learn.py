@@ -38,6 +38,14 @@ Probabilities = npt.NDArray[np.float32]
 Answers = tuple[Probabilities, npt.NDArray[np.float32] | None]
 
 
+# Measured: docs/log.md, 2026-11-23, unfamiliar images of `convnet`.
+FEW_FEATURES = (
+    "a network from scratch knows few features, and tells unfamiliar images far less well than the pretrained one: of "
+    "280 leaves and drawn faces, which the pretrained one all calls unfamiliar, a convnet of horses and people called "
+    "34 % so"
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Learnt:
     """What learning hands to the export."""
@@ -194,7 +202,10 @@ def learn_from_scratch(
             return Start(copied(untrained))
         return Start(make_network(None, dataclasses.replace(recipe, seed=seed), preprocessing, classes=classes))
 
-    return _trained(Start(network), make, images, recipe, preprocessing, folder=folder, progress=progress)
+    learnt = _trained(Start(network), make, images, recipe, preprocessing, folder=folder, progress=progress)
+    if learnt.measures["familiarity"] is None:
+        return learnt
+    return dataclasses.replace(learnt, choices=(*learnt.choices, FEW_FEATURES))
 
 
 def _trained(
