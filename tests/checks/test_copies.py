@@ -171,15 +171,20 @@ def test_blank_pages_are_no_candidates() -> None:
     assert len(pairs) == 0
 
 
-def found_under(folder: Path, pictures: dict[str, Image.Image], rule: str | None = None) -> set[tuple[str, ...]]:
-    """The pairs that are found among pictures {path: image} by embeddings that are all alike."""
+def context_of(folder: Path, pictures: dict[str, Image.Image], rule: str | None) -> Context:
+    """The pictures {path: image}, written and audited, with embeddings that are all alike."""
     for name, picture in pictures.items():
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         picture.save(folder / f"{name}.png")
     images = read(scan(folder), Preprocessing(width=112, height=112))
     found = audit_images(images, known_rule=rule)
     assert rule in (None, found.groups.rule)
-    context = Context(images, found, np.ones((len(pictures), 4), np.float32))
+    return Context(images, found, np.ones((len(pictures), 4), np.float32))
+
+
+def found_under(folder: Path, pictures: dict[str, Image.Image], rule: str | None = None) -> set[tuple[str, ...]]:
+    """The pairs that are found among pictures {path: image} by embeddings that are all alike."""
+    context = context_of(folder, pictures, rule)
     paths = [path.removesuffix(".png") for path in context.dataset.paths]
     return {tuple(sorted((paths[copy.i], paths[copy.j]))) for copy in find_copies(context)}
 
@@ -210,17 +215,11 @@ def test_turned_copies_by_name_do_not_hide_a_copy(tmp_path: Path) -> None:
 
 def leaks_under(folder: Path, pictures: dict[str, Image.Image], rule: str | None = None) -> list[dict[str, str]]:
     """{image outside of training: training image} of the leaks of an audit and of a training, embeddings all alike."""
-    for name, picture in pictures.items():
-        (folder / name).parent.mkdir(exist_ok=True, parents=True)
-        picture.save(folder / f"{name}.png")
-    images = read(scan(folder), Preprocessing(width=112, height=112))
-    found = audit_images(images, known_rule=rule)
-    assert rule in (None, found.groups.rule)
-    context = Context(images, found, np.ones((len(pictures), 4), np.float32))
+    context = context_of(folder, pictures, rule)
     both = []
     for across in (False, True):
         copies = find_copies(context, across_splits=across)
-        leaked = (*found.leaks, *copied_leaks(dataclasses.replace(context, copies=copies)))
+        leaked = (*context.audit.leaks, *copied_leaks(dataclasses.replace(context, copies=copies)))
         assert len({leak.other for leak in leaked}) == len(leaked)
         both.append({leak.other.removesuffix(".png"): leak.train.removesuffix(".png") for leak in leaked})
     return both

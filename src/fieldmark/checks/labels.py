@@ -131,8 +131,8 @@ def check_labels(context: Context) -> tuple[list[Finding], str, list[dict[str, A
     """The findings of the check for wrong labels, its answer, and the rows of `suspected_labels`."""
     dataset, rows = context.dataset, context.training()
     # The audit's groups: where Fieldmark makes the split these have near-duplicates joined, and no copy vouches for a
-    # wrong label. By whatever connects (Context.groups) whole plants of rice-leaf would be left out together, and .78
-    # of the planted labels be in the first tenth instead of all (docs/log.md).
+    # wrong label. Were whatever connects joined, whole plants of rice-leaf would be left out together, and .78 of the
+    # planted labels be in the first tenth instead of all (docs/log.md).
     labels = dataset.labels
     counts = groups_of_classes([dataset.groups[row] for row in rows], labels[rows], len(dataset.classes))
     if (counts >= 2).sum() < 2 or context.embeddings is None:
