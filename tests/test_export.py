@@ -15,10 +15,18 @@ from PIL import Image
 from fieldmark import export
 from fieldmark.classifier import load
 from fieldmark.errors import ExportError, ModelFileError, RecipeError
-from fieldmark.evaluation.familiarity import Familiarity, class_similarities, unit
+from fieldmark.evaluation.familiarity import (
+    Bank,
+    Familiarity,
+    Table,
+    class_similarities,
+    fit_channel_familiarity,
+    unit,
+)
 from fieldmark.networks.deployed import Deployed
 from fieldmark.networks.table import build
 from fieldmark.preprocessing import Preprocessing
+from fieldmark.training.familiarity_graph import with_channels, with_familiarity
 
 PREPROCESSING = Preprocessing(width=32, height=24, mean=10.0, deviation=50.0)
 RANDOM = np.random.default_rng(0)
@@ -97,14 +105,65 @@ def test_no_bit_of_familiarity_depends_on_the_neighbours_in_a_batch(tmp_path: Pa
     embeddings = load(path).embeddings(PIXELS)
     bank = unit(RANDOM.normal(size=(16, embeddings.shape[1])).astype(np.float32)).astype(np.float16)
     # As many stretches as a training has, and no multiple of a vector register; every one of them below an image
-    table = (tuple(np.linspace(-1.5, -1.0, 102)), tuple(np.linspace(0, 1, 102) ** 1.7))
-    familiarity = Familiarity(bank, (9, 7), *table, "note")
-    export.write_model(export.with_familiarity(model, familiarity), path, metadata(["a", "b"]))
+    table = Table(tuple(np.linspace(-1.5, -1.0, 102)), tuple(np.linspace(0, 1, 102) ** 1.7))
+    familiarity = Familiarity(Bank(bank, (9, 7)), None, table, "note")
+    export.write_model(with_familiarity(model, familiarity), path, metadata(["a", "b"]))
     classifier = load(path)
     for size in (2, 3, 4):
         together = classifier.session.run(["familiarity"], {"images": PIXELS[:size]})[0]
         alone = [classifier.session.run(["familiarity"], {"images": PIXELS[row : row + 1]})[0] for row in range(size)]
         np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
+def channels_of(model: onnx.ModelProto, pixels: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return session.run(["channels"], {"images": pixels})[0]
+
+
+@pytest.mark.parametrize(("network", "width"), [("convnet", 192), ("course", 2 * (16 + 32 + 64))])
+def test_channels_are_means_and_deviations_of_the_first_layers(network: str, width: int) -> None:
+    model = export.network_graph(build(network, (64, 64), 2), Preprocessing(64, 64))
+    assert with_channels(model)
+    pixels = RANDOM.integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    found = channels_of(model, pixels)
+    assert found.shape == (3, width)
+    first = next(node.output[0] for node in model.graph.node if node.op_type == "Relu")
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(first))
+    maps = onnxruntime.InferenceSession(model.SerializeToString()).run([first], {"images": pixels})[0]
+    wanted = np.concatenate([maps.mean(axis=(2, 3)), maps.std(axis=(2, 3))], axis=1)
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    np.testing.assert_allclose(found[:, : wanted.shape[1]], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_file_tells_familiarity_by_channels(tmp_path: Path, classes: int) -> None:
+    model = export.network_graph(build("convnet", (24, 32), classes), PREPROCESSING)
+    assert with_channels(model)
+    pixels = RANDOM.integers(0, 256, (60, 24, 32, 3)).astype(np.uint8)
+    statistics, labels = channels_of(model, pixels), np.arange(60) % classes
+    found = fit_channel_familiarity(statistics, None, labels, [str(row) for row in range(60)], classes=classes)
+    path = tmp_path / "model.onnx"
+    export.write_model(with_familiarity(model, found), path, metadata([f"c{label}" for label in range(classes)]))
+    classifier = load(path)
+    plain = np.full((4, 24, 32, 3), 200, np.uint8)  # no noise, as all the others are
+    together = np.concatenate([pixels[:4], plain])
+    _, told = classifier.answers(together)
+    opened = onnx.load(path)
+    assert "channels" not in {output.name for output in opened.graph.output}
+    similarity = classifier.session.run(["similarity"], {"images": pixels[:4]})[0]
+    np.testing.assert_allclose(similarity, found.channels.similarities(statistics[:4]), atol=1e-3)
+    np.testing.assert_allclose(told[:4], found.table.of(found.channels.similarities(statistics[:4])), atol=1e-2)
+    assert (told[:4] >= 0.01).all()
+    assert (told[4:] < 0.01).all()
+    alone = [classifier.answers(together[row : row + 1])[1] for row in range(8)]
+    np.testing.assert_array_equal(told, np.concatenate(alone))  # no bit depends on the neighbours in a batch
+
+
+def test_a_network_without_convolutions_has_no_channels() -> None:
+    own = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(24 * 32 * 3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)
+    )
+    assert not with_channels(export.network_graph(own, PREPROCESSING))
 
 
 @pytest.mark.parametrize("counts", [(9, 7), (9, 3, 5), (4, 0, 30)], ids=str)
@@ -118,13 +177,13 @@ def test_the_file_tells_how_familiar_an_image_is(tmp_path: Path, counts: tuple[i
     similar = embeddings[0] + RANDOM.normal(size=(sum(counts), embeddings.shape[1])).astype(np.float32) * 0.1
     bank = unit(similar.astype(np.float32)).astype(np.float16)
     middle = float(np.median(class_similarities(embeddings, bank, counts).max(axis=1))) + 1e-5  # between two images
-    table = ((middle - 0.05, middle, middle + 0.05, 1.5), (0.0, 0.01, 0.5, 1.0))
-    familiarity = Familiarity(bank, counts, *table, "note")
-    export.write_model(export.with_familiarity(model, familiarity), path, metadata(classes))
+    table = Table((middle - 0.05, middle, middle + 0.05, 1.5), (0.0, 0.01, 0.5, 1.0))
+    familiarity = Familiarity(Bank(bank, counts), None, table, "note")
+    export.write_model(with_familiarity(model, familiarity), path, metadata(classes))
     classifier = load(path)
     probabilities, found = classifier.answers(PIXELS)
     np.testing.assert_array_equal(probabilities, older.probabilities(PIXELS))
-    np.testing.assert_allclose(found, familiarity.of(embeddings), atol=1e-4)
+    np.testing.assert_allclose(found, table.of(familiarity.bank.similarities(embeddings)), atol=1e-4)
     np.testing.assert_allclose(
         classifier.session.run(["similarity"], {"images": PIXELS})[0],
         class_similarities(embeddings, bank, counts),

@@ -101,7 +101,7 @@ def test_sequences_stay_on_one_side(sequences: Path, tmp_path: Path) -> None:
     assert {side for both in sides.values() for side in both} == {"train", "validation"}
     assert run.audit["leaks"] == []
     assert run.metrics["train"]["groups"] + run.metrics["validation"]["groups"] == 12
-    assert any("tells unfamiliar images far less well" in choice for choice in run.info["choices"])
+    assert any("colours, edges and textures, not what is shown" in choice for choice in run.info["choices"])
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """Export: a network, or a backbone and a head, becomes `model.onnx`: the one file that is deployed and measured.
 
 The graph takes uint8 (batch, height, width, 3) RGB, scales inside, and answers `probabilities` float32
-(batch, classes) and, where the network has features, `embedding` float32 (batch, d), with `familiarity` float32
-(batch,), 0 to 1, and `similarity` float32 (batch, classes), the cosines it comes from. Class names, preprocessing and
-provenance travel in its metadata, with a SHA-256 of the weights and one of the whole file.
+(batch, classes) and, where the network has features, `embedding` float32 (batch, d); where familiarity can be told,
+also what `fieldmark.training.familiarity_graph` adds. Class names, preprocessing and provenance travel in its
+metadata, with a SHA-256 of the weights and one of the whole file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from fieldmark import storage
 from fieldmark.errors import ExportError, missing_extra
-from fieldmark.evaluation.familiarity import NEIGHBOURS, Familiarity
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.runtime import open_session
 
@@ -34,7 +33,6 @@ FAMILIARITY, SIMILARITY = "familiarity", "similarity"
 METADATA = "fieldmark"
 SEAL = "fieldmark_sha256"
 UNSEALED = "0" * 64
-REGISTER = 16  # 32-bit floats in the widest vector register, of 512 bits
 # Embeddings given to a head at a time.
 ROWS = 1024
 # The largest difference between a probability of the network and of the exported file that is still the same answer.
@@ -88,78 +86,6 @@ def with_head(
     output = onnx.helper.make_tensor_value_info(PROBABILITIES, onnx.TensorProto.FLOAT, shape)
     graph.output.insert(0, output)
     return backbone
-
-
-def with_familiarity(model: onnx.ModelProto, familiarity: Familiarity) -> onnx.ModelProto:
-    """Add the outputs `familiarity` and `similarity`, computed from the model's `embedding`.
-
-    The bank is kept in 16 bits; ONNX Runtime widens it once, when it loads the file.
-    """
-    onnx = _onnx()
-    _familiarity_constants(model.graph, familiarity)
-    nodes = [
-        ("ReduceL2", [EMBEDDING, "bank.axis"], ["bank.length"], {"keepdims": 1}),
-        ("Max", ["bank.length", "bank.shortest"], ["bank.divisor"], {}),
-        ("Div", [EMBEDDING, "bank.divisor"], ["bank.unit"], {}),
-        ("Cast", ["bank.rows"], ["bank.wide"], {"to": onnx.TensorProto.FLOAT}),
-        ("Gemm", ["bank.unit", "bank.wide"], ["bank.cosines"], {"transB": 1}),
-        (
-            "Split",
-            ["bank.cosines", "bank.counts"],
-            [f"bank.of.{n}" for n in range(len(familiarity.counts))],
-            {"axis": 1},
-        ),
-    ]
-    kept = []
-    for number, count in enumerate(familiarity.counts):
-        nearest, kth = f"bank.nearest.{number}", f"bank.similarity.{number}"
-        if not count:  # a class without images is as far as can be
-            nodes.append(("Mul", ["bank.length", "bank.zero"], [nearest], {}))
-            nodes.append(("Sub", [nearest, "bank.one"], [kth], {}))
-            kept.append(kth)
-            continue
-        neighbours = "bank.k" if count >= NEIGHBOURS else f"bank.k.{count}"
-        nodes.append(("TopK", [f"bank.of.{number}", neighbours], [nearest, f"bank.rows.{number}"], {"axis": 1}))
-        nodes.append(("ReduceMin", [nearest, "bank.axis"], [kth], {"keepdims": 1}))
-        kept.append(kth)
-    nodes += [
-        ("Concat", kept, [SIMILARITY], {"axis": 1}),
-        ("ReduceMax", [SIMILARITY, "bank.axis"], ["bank.nearest"], {"keepdims": 1}),
-        # A line from point to point: of each stretch, how much of it lies below, times its rise.
-        ("Sub", ["bank.nearest", "bank.starts"], ["bank.beyond"], {}),
-        ("Mul", ["bank.beyond", "bank.steepness"], ["bank.parts"], {}),
-        ("Clip", ["bank.parts", "bank.zero", "bank.one"], ["bank.passed"], {}),
-        ("Mul", ["bank.passed", "bank.rises"], ["bank.risen"], {}),
-        ("ReduceSum", ["bank.risen", "bank.axis"], [FAMILIARITY], {"keepdims": 0}),
-    ]
-    model.graph.node.extend([onnx.helper.make_node(kind, x, y, **more) for kind, x, y, more in nodes])
-    for name, shape in ((FAMILIARITY, ["batch"]), (SIMILARITY, ["batch", len(familiarity.counts)])):
-        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
-    return model
-
-
-def _familiarity_constants(graph: onnx.GraphProto, familiarity: Familiarity) -> None:
-    onnx = _onnx()
-    points, levels = np.asarray(familiarity.similarities), np.asarray(familiarity.levels)
-    # Stretches without a rise: with rows of whole vector registers, ONNX Runtime adds up every row of a batch in the
-    # same order, so that no answer depends on the neighbours by its last bit.
-    stretches = np.diff(points)
-    rest = (0, -len(stretches) % REGISTER)
-    constants: dict[str, npt.NDArray[Any]] = {
-        "bank.rows": familiarity.bank,
-        "bank.counts": np.asarray(familiarity.counts, np.int64),
-        "bank.axis": np.array([1], np.int64),
-        "bank.k": np.array([NEIGHBOURS], np.int64),
-        "bank.shortest": np.array(1e-12, np.float32),
-        "bank.zero": np.array(0, np.float32),
-        "bank.one": np.array(1, np.float32),
-        "bank.starts": np.pad(points[:-1], rest).astype(np.float32),
-        "bank.steepness": np.pad(1 / stretches, rest).astype(np.float32),
-        "bank.rises": np.pad(np.diff(levels), rest).astype(np.float32),
-    }
-    for count in sorted({count for count in familiarity.counts if 0 < count < NEIGHBOURS}):
-        constants[f"bank.k.{count}"] = np.array([count], np.int64)
-    graph.initializer.extend([onnx.numpy_helper.from_array(value, name) for name, value in constants.items()])
 
 
 def write_model(model: onnx.ModelProto, path: Path, metadata: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ def test_the_rows_of_a_bank_are_known_without_it(monkeypatch: pytest.MonkeyPatch
     labels = np.tile([1, 0, 0], 14).astype(np.int32)
     embeddings = np.random.default_rng(0).normal(size=(42, 8)).astype(np.float32)
     names = [f"{label}-{row % (groups // 2)}" for row, label in enumerate(labels)]
-    bank = fit_familiarity(embeddings, labels, names, classes=2).bank
+    bank = fit_familiarity(embeddings, labels, names, classes=2).bank.rows
     rows = bank_rows(labels, names, 8)
     assert len(bank) == min(most, 42)
     np.testing.assert_array_equal(unit(embeddings[rows]).astype(np.float16), bank)

@@ -1,9 +1,10 @@
 """Familiarity: how much an image is like the training images, so that what is like none of them is told.
 
 An image's similarity to a class is the cosine between its embedding and the 5th nearest of the class's training
-images; its similarity to the training set is that to the nearest class. The familiarity, from 0 to 1, is the share of
-training images that are less similar to those of other groups than this image is. The bank of embeddings and the
-table from similarity to familiarity go into the exported graph (`fieldmark.export.with_familiarity`).
+images or, for networks trained from scratch, what `fieldmark.evaluation.mahalanobis` makes of its first layers; its
+similarity to the training set is that to the nearest class. The familiarity, from 0 to 1, is the share of training
+images that are less similar to those of other groups than this image is. What it takes goes into the exported graph
+(`fieldmark.training.familiarity_graph`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fieldmark.evaluation.mahalanobis import Mahalanobis, fit_mahalanobis, held_out_similarity
+
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.integer]
 Rows = npt.NDArray[np.int64]
@@ -25,6 +28,8 @@ UNFAMILIAR_BELOW = 0.01
 NEIGHBOURS = 5
 # What the bank may add to a file: as many rows, and as many bytes at two a number.
 MOST_ROWS, MOST_BYTES = 4096, 8 * 2**20
+# Images that a distribution of channel statistics is fitted to; more would move no threshold.
+MOST_FITTED = 20_000
 # Levels of the table between similarity and familiarity; dense where the threshold lies.
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 # Rows compared with the bank at a time.
@@ -33,29 +38,48 @@ _SHORTEST = 1e-12
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Familiarity:
-    """What it takes to tell the familiarity of an embedding."""
+class Bank:
+    """The embeddings of the training images that a classifier file remembers."""
 
-    bank: npt.NDArray[np.float16]  # (rows, d), each of length 1, those of one class together
+    rows: npt.NDArray[np.float16]  # (rows, d), each of length 1, those of one class together
     counts: tuple[int, ...]  # how many rows each class has, in the order of the classes; 0 for none
+
+    def similarities(self, embeddings: Floats) -> Floats:
+        """Cosines float32 (n, classes) of embeddings (n, d) to the 5th nearest of each class, -1 to 1."""
+        return class_similarities(embeddings, self.rows, self.counts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """From the similarity to the nearest class, at most 1, to the familiarity."""
+
     similarities: tuple[float, ...]  # rising; between them the familiarity is a straight line
     levels: tuple[float, ...]  # the familiarity at each, 0 to 1
+
+    def of(self, similarities: Floats) -> Floats:
+        """Familiarity (n,), 0 to 1, of images with similarities (n, classes): what the exported file answers."""
+        return np.asarray(np.interp(similarities.max(axis=1), self.similarities, self.levels), dtype=np.float32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Familiarity:
+    """What it takes to tell the familiarity of an image: whom to compare it with, and what the similarity means."""
+
+    bank: Bank | None  # None: the network has no embedding
+    channels: Mahalanobis | None  # None: images are compared by the bank
+    table: Table
     note: str  # how it was found, for people
 
     def to_json(self) -> dict[str, Any]:
         """What the metadata of the classifier says of it."""
         return {
-            "rows": len(self.bank),
+            "compares": "channels" if self.channels else "embeddings",
+            "rows": len(self.bank.rows) if self.bank else 0,
             "neighbours": NEIGHBOURS,
             "unfamiliar_below": UNFAMILIAR_BELOW,
-            "similarities": list(self.similarities),
-            "levels": list(self.levels),
+            "similarities": list(self.table.similarities),
+            "levels": list(self.table.levels),
         }
-
-    def of(self, embeddings: Floats) -> Floats:
-        """Familiarity (n,), 0 to 1, of embeddings (n, d): what the exported file answers, without it."""
-        nearest = class_similarities(embeddings, self.bank, self.counts).max(axis=1)
-        return np.asarray(np.interp(nearest, self.similarities, self.levels), dtype=np.float32)
 
 
 def fit_familiarity(embeddings: Floats, labels: Labels, groups: Sequence[str], *, classes: int) -> Familiarity | None:
@@ -69,17 +93,46 @@ def fit_familiarity(embeddings: Floats, labels: Labels, groups: Sequence[str], *
     if not len(held_out):
         return None
     rows = _bank_rows(labels, numbers, embeddings.shape[1])
-    bank = unit(embeddings[rows]).astype(np.float16)
-    counts = tuple(np.bincount(labels[rows], minlength=classes).tolist())
+    bank = _bank(embeddings, labels, rows, classes)
     held_out = held_out[choose_rows(labels[held_out], numbers[held_out], MOST_ROWS)]
     similarity = class_similarities(
-        embeddings[held_out], bank, counts, own=numbers[held_out], groups=numbers[rows]
+        embeddings[held_out], bank.rows, bank.counts, own=numbers[held_out], groups=numbers[rows]
     ).max(axis=1)
     note = (
         f"unfamiliar is what is less like the training images than 99 of 100 of these are like those of {of}, by the "
-        f"cosine to the {NEIGHBOURS}th nearest of a class among {len(bank):,} embeddings"
+        f"cosine to the {NEIGHBOURS}th nearest of a class among {len(bank.rows):,} embeddings"
     )
-    return Familiarity(bank, counts, *_table(similarity.astype(np.float64)), note)
+    return Familiarity(bank, None, _table(similarity.astype(np.float64)), note)
+
+
+def fit_channel_familiarity(
+    statistics: Floats, embeddings: Floats | None, labels: Labels, groups: Sequence[str], *, classes: int
+) -> Familiarity | None:
+    """As `fit_familiarity`, from the channel statistics (n, d) of a network that was trained from scratch.
+
+    The embeddings (n, e), where the network has any, are remembered for those who ask which images are most alike.
+    """
+    numbers, held_out, of = _judged_by(labels, groups)
+    chosen = choose_rows(labels, numbers, MOST_FITTED)
+    similarity = held_out_similarity(
+        statistics[chosen],
+        labels[chosen],
+        numbers[chosen],
+        np.flatnonzero(np.isin(chosen, held_out)),
+        classes=classes,
+    )
+    if not len(similarity):
+        return None
+    bank = None
+    if embeddings is not None:
+        bank = _bank(embeddings, labels, _bank_rows(labels, numbers, embeddings.shape[1]), classes)
+    note = (
+        f"unfamiliar is what is less like the training images than 99 of 100 of these are like those of {of}, by the "
+        f"distance of {statistics.shape[1]} statistics of the first layers' channels to the nearest class "
+        "(Mahalanobis): colours, edges and textures, not what is shown"
+    )
+    fitted = fit_mahalanobis(statistics[chosen], labels[chosen], classes=classes)
+    return Familiarity(bank, fitted, _table(similarity.astype(np.float64)), note)
 
 
 def bank_rows(labels: Labels, groups: Sequence[str], width: int) -> Rows:
@@ -149,6 +202,11 @@ def _judged_by(labels: Labels, groups: Sequence[str]) -> tuple[Rows, Rows, str]:
     return numbers, held_out, of
 
 
+def _bank(embeddings: Floats, labels: Labels, rows: Rows, classes: int) -> Bank:
+    counts = tuple(np.bincount(labels[rows], minlength=classes).tolist())
+    return Bank(unit(embeddings[rows]).astype(np.float16), counts)
+
+
 def _bank_rows(labels: Labels, numbers: Rows, width: int) -> Rows:
     rows = choose_rows(labels, numbers, min(MOST_ROWS, MOST_BYTES // (2 * width)))
     return np.asarray(rows[np.argsort(labels[rows], kind="stable")])
@@ -193,7 +251,7 @@ def _kth(cosines: Floats) -> Floats:
     return np.asarray(np.partition(cosines, place, axis=1)[:, place])
 
 
-def _table(similarity: npt.NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _table(similarity: npt.NDArray[np.float64]) -> Table:
     """Return rising similarities and the share of held-out images below each.
 
     Of n images the least similar stands at 1 / (n + 1): the next image is below it that often. With fewer than 99 the
@@ -207,4 +265,4 @@ def _table(similarity: npt.NDArray[np.float64]) -> tuple[tuple[float, ...], tupl
     end = points[0] - max(np.quantile(ordered, 0.25) - points[0], 1e-3)
     points, levels = np.concatenate([[end], points, [1.0]]), np.concatenate([[0.0], levels, [1.0]])
     # Alike images stand at the same similarity: a step is drawn as a very steep line, which a graph can divide by.
-    return tuple((points + 1e-6 * np.arange(len(points))).tolist()), tuple(levels.tolist())
+    return Table(tuple((points + 1e-6 * np.arange(len(points))).tolist()), tuple(levels.tolist()))

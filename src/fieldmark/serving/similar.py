@@ -1,7 +1,7 @@
 """Similar: the training images that look most like an uploaded one, to the classifier itself.
 
-A classifier file carries the embeddings of its training images, by which it tells what is unfamiliar (of more than
-some thousands a spread choice: `fieldmark.evaluation.familiarity`). The run beside it says whose they are.
+A classifier file carries the embeddings of its training images (of more than some thousands a spread choice:
+`fieldmark.evaluation.familiarity`). The run beside it says whose they are.
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ def _bank(classifier: Classifier) -> tuple[npt.NDArray[np.float16], npt.NDArray[
         import onnx.numpy_helper
     except ImportError as error:
         raise missing_extra("finding similar images", error) from error
-    if "familiarity" not in classifier.answer_names:
-        raise ModelFileError("this classifier file holds no embeddings of its training images")
     found = {
         tensor.name: onnx.numpy_helper.to_array(tensor)
         for tensor in onnx.load_model_from_string(classifier.read_file()).graph.initializer
         if tensor.name in ("bank.rows", "bank.counts")
     }
+    if not found:
+        raise ModelFileError("this classifier file holds no embeddings of its training images")
     return found["bank.rows"], found["bank.counts"]
 
 

@@ -1,4 +1,4 @@
-"""Familiar: what a classifier file needs to tell images unlike its training set, from its own embeddings of it."""
+"""Familiar: what a classifier file needs to tell images unlike its training set, from what it sees in that."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark import export
-from fieldmark.evaluation.familiarity import fit_familiarity
+from fieldmark.evaluation.familiarity import Familiarity, fit_channel_familiarity, fit_familiarity
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.read import Images
 from fieldmark.images.read import Progress as OnProgress
 from fieldmark.runtime import BATCH, open_session, run_batches
+from fieldmark.training.familiarity_graph import CHANNELS, with_channels, with_familiarity, without_channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,23 +28,55 @@ class Familiar:
 
 def familiar(graph: Any, embeddings: npt.NDArray[np.float32], dataset: Dataset) -> Familiar:
     """Give a graph the output `familiarity`, from the embeddings (n, d) of the train split's images."""
-    rows = dataset.rows("train")
-    groups = [dataset.groups[row] for row in rows]
-    found = fit_familiarity(embeddings, dataset.labels[rows], groups, classes=len(dataset.classes))
-    if found is None:
-        return Familiar(graph, None, "each class has one training image, so what is unlike them cannot be told")
-    return Familiar(export.with_familiarity(graph, found), found.to_json(), found.note)
+    return _told(graph, fit_familiarity(embeddings, *_training(dataset), classes=len(dataset.classes)))
 
 
 def familiar_by_itself(graph: Any, images: Images, *, threads: int | None, step: OnProgress) -> Familiar:
     """As `familiar`, from the graph's own output `embedding` for the train split."""
-    if all(output.name != export.EMBEDDING for output in graph.graph.output):
-        note = "an own network does not tell its features apart, so it cannot tell unfamiliar images"
+    (embeddings,) = _seen(graph, [export.EMBEDDING], images, threads=threads, step=step)
+    return familiar(graph, embeddings, images.dataset)
+
+
+def familiar_by_channels(graph: Any, images: Images, *, threads: int | None, step: OnProgress) -> Familiar:
+    """As `familiar_by_itself`, from the channels of a network's first layers: for those trained from scratch.
+
+    A network without convolutions is told by its embedding, if it has one.
+    """
+    embeds = any(output.name == export.EMBEDDING for output in graph.graph.output)
+    if not with_channels(graph):
+        if embeds:
+            return familiar_by_itself(graph, images, threads=threads, step=step)
+        note = "an own network without convolutions or features of its own cannot tell unfamiliar images"
         return Familiar(graph, None, note)
+    names = [CHANNELS, export.EMBEDDING] if embeds else [CHANNELS]
+    statistics, *rest = _seen(graph, names, images, threads=threads, step=step)
+    dataset = images.dataset
+    found = fit_channel_familiarity(
+        statistics, rest[0] if rest else None, *_training(dataset), classes=len(dataset.classes)
+    )
+    return _told(graph if found else without_channels(graph), found)
+
+
+def _told(graph: Any, found: Familiarity | None) -> Familiar:
+    if found is None:
+        return Familiar(graph, None, "each class has one training image, so what is unlike them cannot be told")
+    return Familiar(with_familiarity(graph, found), found.to_json(), found.note)
+
+
+def _training(dataset: Dataset) -> tuple[npt.NDArray[np.int32], list[str]]:
+    """Labels and groups of the train split."""
+    rows = dataset.rows("train")
+    return dataset.labels[rows], [dataset.groups[row] for row in rows]
+
+
+def _seen(
+    graph: Any, names: list[str], images: Images, *, threads: int | None, step: OnProgress
+) -> list[npt.NDArray[np.float32]]:
+    """The graph's outputs for the train split."""
     rows, session = images.dataset.rows("train"), open_session(graph.SerializeToString(), threads=1)
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     parts = []
-    for (part,) in run_batches(session, [export.EMBEDDING], batches, prepare=images.pixels, workers=threads):
-        parts.append(part)
+    for outputs in run_batches(session, names, batches, prepare=images.pixels, workers=threads):
+        parts.append(outputs)
         step(min(len(parts) * BATCH, len(rows)), len(rows))
-    return familiar(graph, np.concatenate(parts), images.dataset)
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]

@@ -21,7 +21,7 @@ from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
 from fieldmark.runtime import BATCH
 from fieldmark.training.choices import StepChoices
-from fieldmark.training.familiar import familiar, familiar_by_itself
+from fieldmark.training.familiar import Familiar, familiar, familiar_by_channels, familiar_by_itself
 from fieldmark.training.head import Head, fit_head
 from fieldmark.training.history import epoch_line, remarks, write_history
 from fieldmark.training.learning_curve import measure_learning_curve
@@ -36,14 +36,6 @@ if TYPE_CHECKING:
 Probabilities = npt.NDArray[np.float32]
 # Probabilities (n, classes) and familiarity (n,), None where the file does not tell it.
 Answers = tuple[Probabilities, npt.NDArray[np.float32] | None]
-
-
-# Measured: docs/log.md, 2026-11-23, unfamiliar images of `convnet`.
-FEW_FEATURES = (
-    "a network from scratch knows few features, and tells unfamiliar images far less well than the pretrained one: of "
-    "280 leaves and drawn faces, which the pretrained one all calls unfamiliar, a convnet of horses and people called "
-    "34 % so"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +145,9 @@ def learn_fine_tuned(
     def make(rows: Rows, seed: int) -> Start:
         return start(_fit_head(fitted.embeddings, rows, images, dataclasses.replace(recipe, seed=seed)))
 
-    learnt = _trained(start(fitted.head), make, images, recipe, preprocessing, folder=folder, progress=progress)
+    learnt = _trained(
+        start(fitted.head), make, familiar_by_itself, images, recipe, preprocessing, folder=folder, progress=progress
+    )
     said = f"fine-tuned from a linear head on the frozen backbone: {fitted.head.note}"
     return dataclasses.replace(learnt, choices=(said, *learnt.choices))
 
@@ -202,15 +196,15 @@ def learn_from_scratch(
             return Start(copied(untrained))
         return Start(make_network(None, dataclasses.replace(recipe, seed=seed), preprocessing, classes=classes))
 
-    learnt = _trained(Start(network), make, images, recipe, preprocessing, folder=folder, progress=progress)
-    if learnt.measures["familiarity"] is None:
-        return learnt
-    return dataclasses.replace(learnt, choices=(*learnt.choices, FEW_FEATURES))
+    return _trained(
+        Start(network), make, familiar_by_channels, images, recipe, preprocessing, folder=folder, progress=progress
+    )
 
 
 def _trained(
     start: Start,
     make: Make,
+    find_familiar: Callable[..., Familiar],
     images: Images,
     recipe: Recipe,
     preprocessing: Preprocessing,
@@ -218,7 +212,10 @@ def _trained(
     folder: Path,
     progress: Progress,
 ) -> Learnt:
-    """Train a network by steps on the train split; `make` makes those that are trained without some groups."""
+    """Train a network by steps on the train split.
+
+    `make` makes those that are trained without some groups; `find_familiar` is of `fieldmark.training.familiar`.
+    """
     from fieldmark.training.cross_fit import told_by_folds
     from fieldmark.training.device import describe, find_device, how_it_trains
     from fieldmark.training.fit import fit, with_enough_epochs
@@ -244,7 +241,7 @@ def _trained(
         found = told_by_folds(make, images, recipe, preprocessing, progress, interrupted=history.interrupted)
     with progress.stage("familiarity") as step:
         graph = export.network_graph(network, preprocessing, temperature=found.temperature.value)
-        told = familiar_by_itself(graph, images, threads=recipe.threads, step=step)
+        told = find_familiar(graph, images, threads=recipe.threads, step=step)
     return Learnt(
         graph=told.graph,
         network_answers=lambda rows: network_answers(
