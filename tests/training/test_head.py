@@ -72,7 +72,9 @@ def test_features_that_never_vary_change_nothing() -> None:
     embeddings, labels, groups = points(2)
     blank = np.hstack([embeddings, np.full((len(embeddings), 3), 7, np.float32)])
     alone, beside = fit_head(embeddings, labels, groups), fit_head(blank, labels, groups)
-    np.testing.assert_allclose(beside.probabilities(blank), alone.probabilities(embeddings), atol=1e-4)  # both searches stop within a tolerance
+    np.testing.assert_allclose(
+        beside.probabilities(blank), alone.probabilities(embeddings), atol=1e-4
+    )  # both searches stop within a tolerance
 
 
 def test_softmax_of_two_classes_says_the_same() -> None:
