@@ -43,13 +43,13 @@ def test_own_groups_are_left_out():
 def test_distance_is_in_units_of_the_spread_within_classes():
     random = np.random.default_rng(0)
     labels = np.arange(4000) % 2
-    values = (random.normal(size=(4000, 3)) * [1, 10, 100] + labels[:, None] * [50, 0, 0]).astype(np.float32)
+    values = (random.normal(size=(4000, 3)) * [1, 2, 3] + labels[:, None] * [9, 0, 0]).astype(np.float32)
     fitted = fit_mahalanobis(values, labels, classes=3)
-    place = np.array([[0, 30, 0], [50, 0, 400], [0, 0, 0], [-5, 0, 0]], np.float32)
+    place = np.array([[0, 6, 0], [9, 0, 12], [0, 0, 0], [-5, 0, 0]], np.float32)
     found = fitted.similarities(place)
     np.testing.assert_allclose(found[0, 0], 1 - np.log(3), atol=0.15)
     np.testing.assert_allclose(found[1, 1], 1 - np.log(4), atol=0.15)
-    np.testing.assert_allclose(found[3, 0], 1 - np.log(5), atol=0.15)  # though the classes are 50 apart
+    np.testing.assert_allclose(found[3, 0], 1 - np.log(5), atol=0.15)  # though the classes are 9 apart
     assert found[2, 0] == 1.0  # nearer than one unit is as near as can be
     assert found[0, 1] < found[0, 0]
     assert (found[:, 2] < -10).all()  # a class without images is nowhere
