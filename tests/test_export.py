@@ -127,12 +127,12 @@ def test_channels_are_means_and_deviations_of_the_first_layers(network: str, wid
     pixels = RANDOM.integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     found = channels_of(model, pixels)
     assert found.shape == (3, width)
-    first = next(node.output[0] for node in model.graph.node if node.op_type == "Relu")
-    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(first))
-    maps = onnxruntime.InferenceSession(model.SerializeToString()).run([first], {"images": pixels})[0]
-    wanted = np.concatenate([maps.mean(axis=(2, 3)), maps.std(axis=(2, 3))], axis=1)
-    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
-    np.testing.assert_allclose(found[:, : wanted.shape[1]], wanted, atol=1e-4)
+    relus = [node.output[0] for node in model.graph.node if node.op_type == "Relu"][:3]
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in relus)
+    all_maps = onnxruntime.InferenceSession(model.SerializeToString()).run(relus, {"images": pixels})
+    parts = [np.concatenate([maps.mean(axis=(2, 3)), maps.std(axis=(2, 3))], axis=1) for maps in all_maps]
+    wanted = np.concatenate([part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts], axis=1)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -146,23 +146,123 @@ def test_the_file_tells_familiarity_by_channels(tmp_path: Path, classes: int) ->
     export.write_model(with_familiarity(model, found), path, metadata([f"c{label}" for label in range(classes)]))
     classifier = load(path)
     plain = np.full((4, 24, 32, 3), 200, np.uint8)  # no noise, as all the others are
-    together = np.concatenate([pixels[:4], plain])
-    _, told = classifier.answers(together)
-    opened = onnx.load(path)
-    assert "channels" not in {output.name for output in opened.graph.output}
-    similarity = classifier.session.run(["similarity"], {"images": pixels[:4]})[0]
-    np.testing.assert_allclose(similarity, found.channels.similarities(statistics[:4]), atol=1e-3)
-    np.testing.assert_allclose(told[:4], found.table.of(found.channels.similarities(statistics[:4])), atol=1e-2)
+    _, told = classifier.answers(np.concatenate([pixels[:4], plain]))
+    assert "channels" not in {output.name for output in onnx.load(path).graph.output}
+    wanted = found.channels.similarities(statistics[:4])
+    np.testing.assert_allclose(classifier.session.run(["similarity"], {"images": pixels[:4]})[0], wanted, rtol=1e-3)
+    np.testing.assert_allclose(told[:4], found.table.of(wanted), atol=1e-2)
     assert (told[:4] >= 0.01).all()
     assert (told[4:] < 0.01).all()
-    alone = [classifier.answers(together[row : row + 1])[1] for row in range(8)]
-    np.testing.assert_array_equal(told, np.concatenate(alone))  # no bit depends on the neighbours in a batch
 
 
-def test_a_network_without_convolutions_has_no_channels() -> None:
-    own = torch.nn.Sequential(
-        torch.nn.Flatten(), torch.nn.Linear(24 * 32 * 3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)
+def two_convolutions() -> torch.nn.Sequential:
+    layers = (torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 16, 3, stride=2), torch.nn.ReLU())
+    return torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, 2))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_no_bit_of_familiarity_by_channels_depends_on_the_neighbours_in_a_batch(tmp_path: Path, own: bool) -> None:
+    model = export.network_graph(two_convolutions() if own else build("convnet", (24, 32), 2), PREPROCESSING)
+    assert with_channels(model)
+    pixels = RANDOM.integers(0, 256, (60, 24, 32, 3)).astype(np.uint8)
+    found = fit_channel_familiarity(
+        channels_of(model, pixels), None, np.arange(60) % 2, [str(row) for row in range(60)], classes=2
     )
+    path = tmp_path / "model.onnx"
+    export.write_model(with_familiarity(model, found), path, metadata(["a", "b"]))
+    session, names = load(path).session, ["similarity", "familiarity"]
+    together = session.run(names, {"images": pixels[:35]})
+    for size in (1, 2, 3, 5, 7):
+        pieces = [session.run(names, {"images": pixels[row : row + size]}) for row in range(0, 35, size)]
+        for whole, parts in zip(together, zip(*pieces, strict=True), strict=True):
+            np.testing.assert_array_equal(whole[: 35 // size * size], np.concatenate(parts)[: 35 // size * size])
+
+
+class Patches(torch.nn.Module):
+    """Halves of an image, each seen by itself: the maps inside have two rows an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 4, 3)
+        self.head = torch.nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        halves = x.reshape(-1, 3, 12, 32)
+        seen = torch.relu(self.convolution(halves)).mean(dim=(2, 3))
+        return self.head(seen.reshape(-1, 2, 4).mean(dim=1))
+
+
+class Gated(torch.nn.Module):
+    """SiLU, and channels weighed by a squeeze with ReLU, whose own maps have one position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 6, 3)
+        self.squeeze, self.excite = torch.nn.Conv2d(6, 2, 1), torch.nn.Conv2d(2, 6, 1)
+        self.head = torch.nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.nn.functional.silu(self.convolution(x))
+        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean(dim=(2, 3), keepdim=True)))))
+        return self.head((x * gate).mean(dim=(2, 3)))
+
+
+class ChannelsLast(torch.nn.Module):
+    """A convolution, then layers over the last axis, as in ConvNeXt: maps (batch, height, width, channels)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.wide = torch.nn.Conv2d(3, 6, 4, stride=4), torch.nn.Linear(6, 10)
+        self.head = torch.nn.Linear(10, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.convolution(x).permute(0, 2, 3, 1)
+        return self.head(torch.nn.functional.gelu(self.wide(x)).mean(dim=(1, 2)))
+
+
+class Wide(torch.nn.Module):
+    """A first layer of few channels, and one of more than are looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = (
+            torch.nn.Conv2d(3, 4, 3),
+            torch.nn.Conv2d(4, 300, 3),
+            torch.nn.Linear(300, 2),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.second(torch.relu(self.first(x)))).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("own", "tensor", "channels"),
+    [(Gated(), "Mul", 6), (ChannelsLast(), "Conv", 6), (Wide(), "Relu", 4)],
+    ids=["SiLU and squeezes", "channels last", "wide"],
+)
+def test_maps_of_convolutions_are_looked_at_and_no_others(own: torch.nn.Module, tensor: str, channels: int) -> None:
+    model = export.network_graph(own, PREPROCESSING)
+    first = next(node.output[0] for node in model.graph.node if node.op_type == tensor)
+    assert with_channels(model)
+    pixels = RANDOM.integers(0, 256, (3, 24, 32, 3)).astype(np.uint8)
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(first))
+    found, maps = onnxruntime.InferenceSession(model.SerializeToString()).run(["channels", first], {"images": pixels})
+    wanted = np.concatenate([maps.mean(axis=(2, 3)), maps.std(axis=(2, 3))], axis=1)
+    np.testing.assert_allclose(found, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-4)
+    assert found.shape == (3, 2 * channels)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(24 * 32 * 3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)
+        ),
+        Patches(),
+    ],
+    ids=["no convolution", "patches"],
+)
+def test_networks_without_a_map_of_each_image_have_no_channels(own: torch.nn.Module) -> None:
     assert not with_channels(export.network_graph(own, PREPROCESSING))
 
 

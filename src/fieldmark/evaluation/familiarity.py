@@ -28,7 +28,7 @@ UNFAMILIAR_BELOW = 0.01
 NEIGHBOURS = 5
 # What the bank may add to a file: as many rows, and as many bytes at two a number.
 MOST_ROWS, MOST_BYTES = 4096, 8 * 2**20
-# Images that a distribution of channel statistics is fitted to; more would move no threshold.
+# Images that a distribution of channel statistics is fitted to: a quarter of a gigabyte for 512 statistics.
 MOST_FITTED = 20_000
 # Levels of the table between similarity and familiarity; dense where the threshold lies.
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -132,7 +132,10 @@ def fit_channel_familiarity(
         "(Mahalanobis): colours, edges and textures, not what is shown"
     )
     fitted = fit_mahalanobis(statistics[chosen], labels[chosen], classes=classes)
-    return Familiarity(bank, fitted, _table(similarity.astype(np.float64)), note)
+    # Twice as far is as much less familiar wherever it begins, so the table is made on a logarithmic scale.
+    on_logarithm = _table(np.log(similarity.astype(np.float64)), most=0.0)
+    table = Table(tuple(np.exp(on_logarithm.similarities).tolist()), on_logarithm.levels)
+    return Familiarity(bank, fitted, table, note)
 
 
 def bank_rows(labels: Labels, groups: Sequence[str], width: int) -> Rows:
@@ -251,8 +254,8 @@ def _kth(cosines: Floats) -> Floats:
     return np.asarray(np.partition(cosines, place, axis=1)[:, place])
 
 
-def _table(similarity: npt.NDArray[np.float64]) -> Table:
-    """Return rising similarities and the share of held-out images below each.
+def _table(similarity: npt.NDArray[np.float64], most: float = 1.0) -> Table:
+    """Return rising similarities, up to the most there can be, and the share of held-out images below each.
 
     Of n images the least similar stands at 1 / (n + 1): the next image is below it that often. With fewer than 99 the
     threshold of 1 % is therefore below all of them; the line to 0 ends as far below the least as the lower quartile
@@ -263,6 +266,7 @@ def _table(similarity: npt.NDArray[np.float64]) -> Table:
     levels = np.unique([ranks[0], *(level for level in LEVELS if ranks[0] < level < ranks[-1]), ranks[-1]])
     points = np.interp(levels, ranks, ordered)
     end = points[0] - max(np.quantile(ordered, 0.25) - points[0], 1e-3)
-    points, levels = np.concatenate([[end], points, [1.0]]), np.concatenate([[0.0], levels, [1.0]])
-    # Alike images stand at the same similarity: a step is drawn as a very steep line, which a graph can divide by.
-    return Table(tuple((points + 1e-6 * np.arange(len(points))).tolist()), tuple(levels.tolist()))
+    points, levels = np.concatenate([[end], points, [most]]), np.concatenate([[0.0], levels, [1.0]])
+    # Alike images stand at the same similarity: a step is drawn as a very steep line, which a graph can divide by. The
+    # most there can be stays: where all images are there, they are familiar.
+    return Table(tuple((points - 1e-6 * np.arange(len(points))[::-1]).tolist()), tuple(levels.tolist()))

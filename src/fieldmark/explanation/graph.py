@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fieldmark.classifier import Classifier
 from fieldmark.errors import missing_extra
+from fieldmark.networks.operators import ACTIVATIONS
 from fieldmark.preprocessing import Pixels
 from fieldmark.runtime import open_session
 
@@ -25,17 +26,6 @@ LAYERS = {
     "Add": "sum",
     "Concat": "concatenation",
     "Resize": "resizing",
-}
-ACTIVATIONS = {
-    "Relu": "ReLU",
-    "Clip": "ReLU6",
-    "LeakyRelu": "leaky ReLU",
-    "PRelu": "PReLU",
-    "Elu": "ELU",
-    "Gelu": "GELU",
-    "HardSwish": "hard swish",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
 }
 
 

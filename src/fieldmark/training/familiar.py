@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,13 @@ class Familiar:
     note: str
 
 
+class FindFamiliar(Protocol):
+    """How a network trained by steps finds out what is familiar to it."""
+
+    def __call__(self, graph: Any, images: Images, *, threads: int | None, step: OnProgress) -> Familiar:
+        """Give the graph the output `familiarity`, from what it sees in the train split."""
+
+
 def familiar(graph: Any, embeddings: npt.NDArray[np.float32], dataset: Dataset) -> Familiar:
     """Give a graph the output `familiarity`, from the embeddings (n, d) of the train split's images."""
     return _told(graph, fit_familiarity(embeddings, *_training(dataset), classes=len(dataset.classes)))
@@ -46,7 +53,7 @@ def familiar_by_channels(graph: Any, images: Images, *, threads: int | None, ste
     if not with_channels(graph):
         if embeds:
             return familiar_by_itself(graph, images, threads=threads, step=step)
-        note = "an own network without convolutions or features of its own cannot tell unfamiliar images"
+        note = "an own network without convolutions cannot tell unfamiliar images"
         return Familiar(graph, None, note)
     names = [CHANNELS, export.EMBEDDING] if embeds else [CHANNELS]
     statistics, *rest = _seen(graph, names, images, threads=threads, step=step)
@@ -59,7 +66,7 @@ def familiar_by_channels(graph: Any, images: Images, *, threads: int | None, ste
 
 def _told(graph: Any, found: Familiarity | None) -> Familiar:
     if found is None:
-        return Familiar(graph, None, "each class has one training image, so what is unlike them cannot be told")
+        return Familiar(graph, None, "no class has two training images, so what is unlike them cannot be told")
     return Familiar(with_familiarity(graph, found), found.to_json(), found.note)
 
 

@@ -15,6 +15,7 @@ from fieldmark.errors import missing_extra
 from fieldmark.evaluation.familiarity import NEIGHBOURS, Bank, Familiarity, Table
 from fieldmark.evaluation.mahalanobis import Mahalanobis
 from fieldmark.export import EMBEDDING, FAMILIARITY, SIMILARITY
+from fieldmark.networks.operators import ACTIVATIONS
 
 if TYPE_CHECKING:
     import onnx
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 CHANNELS = "channels"
 # The first layers tell what kind of picture it is; later ones were taught to overlook that.
 LAYERS = 3
-ACTIVATIONS = ("Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Gelu", "HardSwish")
+# Statistics; no layer after the first is looked at that would make them more. A file holds a square of them.
+MOST_STATISTICS = 512
+# What may stand between a convolution and its activation.
+BETWEEN = ("BatchNormalization", "Add", "MaxPool", "AveragePool")
 REGISTER = 16  # 32-bit floats in the widest vector register, of 512 bits
 
 Node = tuple[str, list[str], list[str], dict[str, Any]]
@@ -98,8 +102,8 @@ def _add_mahalanobis(model: onnx.ModelProto, fitted: Mahalanobis) -> None:
         ("Sub", ["channels.places", "channels.centres"], ["channels.away"], {}),
         ("ReduceL2", ["channels.away", "channels.last"], ["channels.distance.rough"], {"keepdims": 0}),
         ("Max", ["channels.distance.rough", "channels.one"], ["channels.distance"], {}),
-        ("Log", ["channels.distance"], ["channels.log"], {}),
-        ("Sub", ["channels.one", "channels.log"], [SIMILARITY], {}),
+        # Not the logarithm, whose last bit depends on where in a batch an image stands.
+        ("Reciprocal", ["channels.distance"], [SIMILARITY], {}),
     ]
     constants: dict[str, npt.NDArray[Any]] = {
         "channels.average": fitted.mean,
@@ -195,14 +199,52 @@ def _add(
 
 
 def _first_layers(model: onnx.ModelProto) -> list[str]:
-    """The feature maps of the first layers: after their activation or, in a network without one, convolutions."""
+    """The feature maps of the first layers of convolutions, after their activation if one follows."""
+    shapes = _map_shapes(model)
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    found: list[str] = []
+    statistics = 0
+    for node in model.graph.node:
+        if node.op_type != "Conv" or node.output[0] not in shapes:
+            continue
+        tensor = _activated(node.output[0], users)
+        channels = 2 * shapes.get(tensor, MOST_STATISTICS)
+        if tensor in shapes and tensor not in found and (not found or statistics + channels <= MOST_STATISTICS):
+            found.append(tensor)
+            statistics += channels
+        if len(found) == LAYERS:
+            break
+    return found
+
+
+def _map_shapes(model: onnx.ModelProto) -> dict[str, int]:
+    """Channels of every value (batch, channels, height, width) with one row an image and more than one position."""
     import onnx.shape_inference
 
-    known = onnx.shape_inference.infer_shapes(model).graph.value_info
-    maps = {value.name for value in known if len(value.type.tensor_type.shape.dim) == 4}  # (batch, channels, h, w)
-    found: dict[bool, list[str]] = {True: [], False: []}
-    for node in model.graph.node:
-        activation = node.op_type in ACTIVATIONS
-        if (activation or node.op_type == "Conv") and node.output[0] in maps:
-            found[activation].append(node.output[0])
-    return (found[True] or found[False])[:LAYERS]
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    found = {}
+    for value in onnx.shape_inference.infer_shapes(model).graph.value_info:
+        sizes = value.type.tensor_type.shape.dim
+        if len(sizes) == 4 and sizes[0].dim_param == batch and sizes[2].dim_value * sizes[3].dim_value > 1:
+            found[value.name] = sizes[1].dim_value
+    return found
+
+
+def _activated(tensor: str, users: dict[str, list[onnx.NodeProto]]) -> str:
+    """The value that a convolution's is activated to; its own where something else comes first."""
+    at = tensor
+    while True:
+        following = users.get(at, [])
+        activation = next((node for node in following if node.op_type in ACTIVATIONS), None)
+        if activation is not None:
+            activated = str(activation.output[0])
+            # x times sigmoid(x) is one activation (SiLU) in two operators.
+            product = next((node for node in following if node.op_type == "Mul" and activated in node.input), None)
+            return activated if product is None else str(product.output[0])
+        between = next((node for node in following if node.op_type in BETWEEN), None)
+        if between is None:
+            return tensor
+        at = str(between.output[0])

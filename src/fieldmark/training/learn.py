@@ -21,7 +21,7 @@ from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
 from fieldmark.runtime import BATCH
 from fieldmark.training.choices import StepChoices
-from fieldmark.training.familiar import Familiar, familiar, familiar_by_channels, familiar_by_itself
+from fieldmark.training.familiar import FindFamiliar, familiar, familiar_by_channels, familiar_by_itself
 from fieldmark.training.head import Head, fit_head
 from fieldmark.training.history import epoch_line, remarks, write_history
 from fieldmark.training.learning_curve import measure_learning_curve
@@ -204,7 +204,7 @@ def learn_from_scratch(
 def _trained(
     start: Start,
     make: Make,
-    find_familiar: Callable[..., Familiar],
+    find_familiar: FindFamiliar,
     images: Images,
     recipe: Recipe,
     preprocessing: Preprocessing,
@@ -212,10 +212,7 @@ def _trained(
     folder: Path,
     progress: Progress,
 ) -> Learnt:
-    """Train a network by steps on the train split.
-
-    `make` makes those that are trained without some groups; `find_familiar` is of `fieldmark.training.familiar`.
-    """
+    """Train a network by steps on the train split; `make` makes those that are trained without some groups."""
     from fieldmark.training.cross_fit import told_by_folds
     from fieldmark.training.device import describe, find_device, how_it_trains
     from fieldmark.training.fit import fit, with_enough_epochs
