@@ -159,8 +159,13 @@ def test_a_leak_by_likeness_is_called_one(tmp_path: Path) -> None:
     (finding,), sentence = leaks(context)
     assert finding.sentence.startswith("validation/a/z.png looks like a copy of train/a/x.png")
     assert sentence.startswith("1 of 1 image outside of training look like copies of training images: where they are,")
-    (finding,), sentence = leaks(dataclasses.replace(context, copies=()))
-    assert "belongs with" in finding.sentence
+    (finding,), sentence = leaks(dataclasses.replace(context, copies=()))  # the twin of a copy: no pair of its own
+    assert finding.sentence.startswith("validation/a/z.png looks like a copy of a copy of train/a/x.png")
+    assert "look like copies" in sentence
+    together = found.dataset.replace(groups=("one", "other", "one"))
+    grouped = Context(images, dataclasses.replace(context.audit, dataset=together), copies=())
+    (finding,), sentence = leaks(grouped)
+    assert finding.sentence.startswith("validation/a/z.png belongs with train/a/x.png")
     assert "too good" in sentence
 
 

@@ -135,18 +135,20 @@ def leaks(context: Context) -> tuple[list[Finding], str]:
     if not np.isin(context.dataset.splits, ("validation", "test")).any():
         return [], "There is one split only, so nothing can leak; a split that is made keeps groups together."
     paths = context.dataset.paths
+    group = dict(zip(paths, context.dataset.groups, strict=True))
     copied = {frozenset((paths[copy.i], paths[copy.j])) for copy in context.copies or ()}
-    alike = [frozenset((leak.other, leak.train)) in copied for leak in found]
     findings = []
-    for leak, copy in zip(found[:SHOWN], alike, strict=False):
-        how = "looks like a copy of" if copy else "belongs with"
+    for leak in found[:SHOWN]:
+        how = "belongs with" if group[leak.train] == group[leak.other] else "looks like a copy of a copy of"
+        if frozenset((leak.other, leak.train)) in copied:
+            how = "looks like a copy of"
         findings.append(Finding(f"{leak.other} {how} {leak.train}, which is trained on", (leak.other, leak.train)))
     others = int(np.isin(context.dataset.splits, ("validation", "test")).sum())
     unknown = "" if context.copies is not None else " Near-duplicates were not searched."
     if not found:
         return [], f"None of {counted(others, 'image')} outside of training belongs with a training image.{unknown}"
     share = f"{len(found)} of {counted(others, 'image')} outside of training"
-    if all(alike):
+    if all(group[leak.train] != group[leak.other] for leak in found):
         # Alignment finds them, and once in a while takes different scenes for one.
         return findings, f"{share} look like copies of training images: where they are, numbers are too good.{unknown}"
     return findings, f"{share} belong with training images: numbers measured on them are too good.{unknown}"
