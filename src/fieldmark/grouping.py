@@ -2,9 +2,9 @@
 
 Neither the network nor the image size of a run changes them, so that runs of one dataset and seed hold out the same
 images: they are found in pixels at the default recipe's size and in the pretrained backbone's embeddings, whatever is
-trained. Laying pictures over each other is paid in every training: it is not cached. A network from scratch also pays
-one pass of the backbone, which the cache keeps; and at another image size all images are decoded a second time, and
-kept a second time in the cache, at the usual one.
+trained. What pictures laid over each other have told is kept in the cache. A network from scratch also pays one pass of
+the backbone, which the cache keeps, too; and at another image size all images are decoded a second time, and kept a
+second time in the cache, at the usual one.
 """
 
 from __future__ import annotations

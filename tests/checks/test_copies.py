@@ -7,8 +7,10 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageOps
 
+from fieldmark.checks import alignment
 from fieldmark.checks.candidates import Compared, candidates
 from fieldmark.checks.context import Context, Copy
 from fieldmark.checks.copies import copied_leaks, find_copies, leaks, sets_of
@@ -146,6 +148,30 @@ def test_a_copy_of_a_leak_is_a_leak_and_goes_no_further(tmp_path: Path) -> None:
         Leak("train/a/x.png", "validation/a/p.png", 0.1),
         Leak("train/a/x.png", "validation/a/q.png", 0.18),
     )
+
+
+def test_pictures_are_laid_over_each_other_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    similarity = alignment.similarity
+
+    def counted(pictures: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        compared.append(len(pairs))
+        return similarity(pictures, pairs)
+
+    monkeypatch.setattr(alignment, "similarity", counted)
+    originals = [scene(number) for number in range(4)]
+    pictures = {f"a/{'pqrs'[number]}": image for number, image in enumerate(originals)}
+    pictures |= {f"b/{'wxyz'[number]}": image.crop((4, 4, 108, 108)) for number, image in enumerate(originals)}
+    first = find_copies(context_of(tmp_path / "one", pictures, None))
+    before = sum(compared)
+    assert len(first) == 4
+    assert find_copies(context_of(tmp_path / "two", pictures, None)) == first
+    assert sum(compared) == before > 0
+    pictures["b/z"] = scene(9)
+    changed = find_copies(context_of(tmp_path / "three", pictures, None))
+    assert 0 < sum(compared) - before < before
+    assert set(changed) <= set(first)
+    assert len(changed) == 3
 
 
 def test_a_leak_by_likeness_is_called_one(tmp_path: Path) -> None:

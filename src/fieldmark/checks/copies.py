@@ -9,6 +9,7 @@ detail.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,12 +21,15 @@ from fieldmark.checks import alignment, planes
 from fieldmark.checks.candidates import Compared, Integers, candidates, unframed_thumbnails, unit
 from fieldmark.checks.context import Context, Copy, Floats
 from fieldmark.images.audit import Leak
+from fieldmark.images.cache import RowStore, cache_folder
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.findings import Finding
 from fieldmark.images.names import counted
 from fieldmark.images.threads import ordered_map
 
 PART = 128  # pairs whose images are read at a time
+# Raised whenever the answer of `alignment.similarity` changes, so that none is remembered.
+ALIGNMENT = "1"
 
 # Details that agree this well are a copy (measured: see `alignment.similarity`).
 LIKENESS = 0.8
@@ -46,6 +50,7 @@ class _Search(NamedTuple):
     apart: Integers  # (n,): images with the same number are not compared
     frames: npt.NDArray[np.bool_]  # (n,): of a sequence that shows more than this image
     judged: dict[tuple[int, int], float]  # how alike pairs are that were laid over each other
+    remembered: RowStore  # the same from earlier searches, by content
 
 
 def find_copies(context: Context, *, across_splits: bool = False) -> tuple[Copy, ...]:
@@ -63,7 +68,8 @@ def find_copies(context: Context, *, across_splits: bool = False) -> tuple[Copy,
     contents = _contents(context)
     apart = _apart(context, contents)
     frames = _frames(context, contents, apart)
-    search = _Search(context, unit(context.embeddings), unframed_thumbnails(context), contents, apart, frames, {})
+    units, thumbnails = unit(context.embeddings), unframed_thumbnails(context)
+    search = _Search(context, units, thumbnails, contents, apart, frames, {}, _remembered(context))
     outside = np.isin(splits, ("validation", "test"))
     found = set(_copies_between(search, np.where(splits == "train", 0, np.where(outside, 1, -1))))
     leaked = _leaked(dataclasses.replace(context, copies=tuple(found)))
@@ -261,21 +267,41 @@ def _nearer_than_mates(search: _Search, pairs: Integers, likeness: Floats) -> np
 
 
 def _likeness(search: _Search, pairs: Integers) -> Floats:
-    # In the order of their rows, neighbouring pairs share images, which are read and reduced once a part.
-    new = np.array([pair for pair in map(tuple, pairs.tolist()) if pair not in search.judged], dtype=np.intp)
+    new = [pair for pair in map(tuple, pairs.tolist()) if pair not in search.judged]
+    search.judged.update(zip(new, _remembered_likeness(search, new), strict=True))
+    return np.array([search.judged[pair] for pair in map(tuple, pairs.tolist())], dtype=np.float32)
 
+
+def _remembered_likeness(search: _Search, pairs: Sequence[tuple[int, int]]) -> list[float]:
+    # Laid over each other once, remembered by content: it takes 4-11 ms of processor time an image.
+    store, hashes = search.remembered, search.context.dataset.hashes
+    keys = [hashlib.sha256(f"{hashes[i]} {hashes[j]}".encode()).hexdigest()[:32] for i, j in pairs]
+    new = [number for number, key in enumerate(keys) if store.find(key) is None]
+    with store.writer() as writer:
+        for number, likeness in zip(new, _aligned(search, [pairs[number] for number in new]), strict=True):
+            writer.add(keys[number], np.asarray(likeness))
+    store.touch(keys)
+    return [float(likeness) for likeness in store.take(keys)]
+
+
+def _remembered(context: Context) -> RowStore:
+    # The pixels' folder names everything that shaped them.
+    folder = cache_folder() / "likenesses" / f"{ALIGNMENT}-{context.images.store.folder.name}"
+    return RowStore(folder, np.dtype(np.float32))
+
+
+def _aligned(search: _Search, pairs: Sequence[tuple[int, int]]) -> Floats:
+    # In the order of their rows, neighbouring pairs share images, which are read and reduced once a part.
     def part(start: int) -> Floats:
-        rows, places = np.unique(new[start : start + PART], return_inverse=True)
+        rows, places = np.unique(pairs[start : start + PART], return_inverse=True)
         pictures = [planes.without_frame(image) for image in search.context.images.pixels(rows)]
         return alignment.similarity(planes.planes(pictures), places.reshape(-1, 2))
 
     # One BLAS thread: the products are too small for several, which only wait for each other (8 instead of 25 s of
     # processor time for 540 leaves on a busy machine).
     with threadpool_limits(1, user_api="blas"):
-        parts = list(ordered_map(part, range(0, len(new), PART), ahead=1))
-    scores = np.concatenate([np.zeros(0, dtype=np.float32), *parts])
-    search.judged.update(zip(map(tuple, new.tolist()), scores.tolist(), strict=True))
-    return np.array([search.judged[pair] for pair in map(tuple, pairs.tolist())], dtype=np.float32)
+        parts = list(ordered_map(part, range(0, len(pairs), PART), ahead=1))
+    return np.concatenate([np.zeros(0, dtype=np.float32), *parts])
 
 
 def _likest_of_groups(copies: Sequence[Copy], apart: Integers, sides: Integers | None) -> list[Copy]:
