@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,22 @@ from fieldmark.pipeline import train
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("caches")
+    # Not mktemp for each test: it reads the names of all folders before it to find its number, 18 s in all.
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, _backbones: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_cache(_caches: Iterator[Path], _backbones: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test has a cache of its own, so that none depends on what ran before, but for converted backbones.
 
     Whatever makes a split asks the backbone; to convert it takes 5 s, for each test where links are refused, as
     Windows does without a privilege.
     """
-    folder = tmp_path_factory.mktemp("cache")
+    folder = next(_caches)
+    folder.mkdir()
     (_backbones / "backbones").mkdir(exist_ok=True)
     with contextlib.suppress(OSError):
         (folder / "backbones").symlink_to(_backbones / "backbones", target_is_directory=True)
