@@ -191,6 +191,33 @@ def test_a_body_in_tiny_chunks_is_read_no_further() -> None:
         assert server.received < 2**20 < len(sent)
 
 
+def with_extensions(port: int, count: int, extension: int, trailers: int = 0) -> bytes:
+    head = request(port, Content_Type="image/png", Transfer_Encoding="chunked", Content_Length="")
+    chunk = b"64;" + b"e" * (extension - 1) + b"\r\n" + b"x" * 100 + b"\r\n"
+    return head + chunk * count + b"0\r\n" + b"A: b\r\n" * trailers + b"\r\n"
+
+
+# 1,800 to 1,900 bytes of 2,000 beyond what every chunk may have
+@pytest.mark.parametrize(("count", "extension", "trailers"), [(1, 1_900, 0), (10, 190, 0), (100, 29, 0), (1, 1, 300)])
+def test_what_stands_around_chunks_counts(server: Server, count: int, extension: int, trailers: int) -> None:
+    assert ask(server.port, with_extensions(server.port, count, extension, trailers)).status == 200
+    for sent in (
+        with_extensions(server.port, count, extension + 300 // count, trailers),
+        with_extensions(server.port, count, extension, trailers + 60),
+    ):
+        answer = ask(server.port, sent)
+        assert (answer.status, answer.code) == (431, "headers_too_large")
+    assert_soon(lambda: server.budget.taken == 0)
+
+
+def test_extensions_of_chunks_are_read_no_further() -> None:
+    """146 MB of them had been read for an image of some KB."""
+    with serving(Limits()) as server:
+        sent = with_extensions(server.port, 1_000, 16_000)
+        assert ask(server.port, sent).code == "headers_too_large"
+        assert server.received < 2**20 < len(sent)
+
+
 @pytest.mark.parametrize("kind", ["multipart", "raw"])
 @pytest.mark.parametrize("how", ["announced", "in chunks"])
 def test_a_stream_of_two_gigabytes_is_not_read(server: Server, kind: str, how: str) -> None:

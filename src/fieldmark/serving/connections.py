@@ -26,6 +26,7 @@ from fieldmark.serving.refusals import Refusal
 
 LINGER_SECONDS = 1.0  # for a refused client to read its answer
 LINGER_BYTES = 2**18  # that it may still send meanwhile
+CHUNK_LINES_BYTES = 16  # around a chunk without extensions: its length in hexadecimal and two ends of lines
 LEAST_TAKEN = 2**16  # bytes that a client takes in `write_seconds`, or all that waits for it
 REFUSED_AT_ONCE = 100  # clients too many that are told so; others are cut off without a word
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
@@ -58,7 +59,7 @@ class Connection(H11Protocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.timeout_keep_alive = self.limits.keep_alive_seconds  # type: ignore[assignment]  # any number of seconds
-        # The head has been measured before; a line between chunks has the same limit
+        # The head has been measured before; what stands between chunks has the same limit
         self.conn: _Parser = _Parser(self.limits)
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._thrown_away: int | None = None  # bytes read since the answer was complete; None before
@@ -236,24 +237,36 @@ class Connection(H11Protocol):
 
 
 class _Parser(h11.Connection):
-    """Counts the chunks of a body: those that have arrived are read at once, and meanwhile nobody else is answered."""
+    """Counts the chunks of a body, and all around them: what has arrived is read at once, and meanwhile nobody else is
+    answered.
+    """
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=limits.header_bytes + 16)
         self._limits = limits
         self._chunks = self._bytes = 0
+        self._received = 0  # bytes since the head of the request, read or not
         self.refusal: Refusal | None = None  # why no more is read
+
+    def receive_data(self, data: bytes) -> None:
+        """Keep data until they are asked for."""
+        self._received += len(data)
+        super().receive_data(data)
 
     def next_event(self) -> Any:
         """The next event; raises RemoteProtocolError, as for what is no HTTP, where the chunks are too many."""
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._chunks = self._bytes = 0
+            self._received = len(self.trailing_data[0])
         elif isinstance(event, h11.Data):
             if event.chunk_start:
                 self._check_chunks()
                 self._chunks += 1
             self._bytes += len(event.data)
+            self._check_around_chunks()
+        elif isinstance(event, h11.EndOfMessage):
+            self._check_around_chunks()
         return event
 
     def _check_chunks(self) -> None:
@@ -267,6 +280,20 @@ class _Parser(h11.Connection):
                 hint=f"send chunks of at least {least} bytes, or the body at once with its Content-Length",
             )
             raise h11.RemoteProtocolError("too many chunks")
+
+    def _check_around_chunks(self) -> None:
+        """Extensions of chunks, and the lines after the last, are read and thrown away: all of them count."""
+        around = self._received - self._bytes
+        allowed = self._limits.header_bytes + CHUNK_LINES_BYTES * self._chunks
+        # What has not been read yet is a copy to ask for, so only if it matters
+        if around > allowed and around - len(self.trailing_data[0]) > allowed:
+            self.refusal = Refusal(
+                431,
+                "headers_too_large",
+                f"extensions of chunks and trailers of more than {self._limits.header_bytes:,} bytes",
+                hint="send none: they are not read",
+            )
+            raise h11.RemoteProtocolError("too much around the chunks")
 
 
 class _Transport(asyncio.Transport):

@@ -93,7 +93,8 @@ class Guard:
             try:
                 await self._app(scope, body.receive, answer.send)
             except Refusal as refusal:
-                body.refusal = body.refusal or refusal
+                # Its traceback would hold what was read of the body until the garbage collector comes by
+                body.refusal = body.refusal or refusal.with_traceback(None)
             if body.refusal is not None and not answer.started:
                 await answer.refuse(scope, body.refusal)
 

@@ -21,6 +21,7 @@ from fieldmark.serving.app import build_app
 from fieldmark.serving.connections import Connection, allow_open_files, protocol
 from fieldmark.serving.guard import Guard
 from fieldmark.serving.limits import Limits
+from fieldmark.serving.memory import give_large_blocks_back
 from fieldmark.serving.metrics import Measured
 from fieldmark.serving.opening import Opening
 from fieldmark.serving.service import build_service
@@ -61,6 +62,7 @@ def serve(
     check_system(sys.platform)
     limits = limits or Limits()
     allow_open_files(limits)
+    give_large_blocks_back()
     token = check_token(token) if token else new_token()
     with listening(host, port) as listener, Opening(lambda: on_warning(NO_BROWSER)) as opening:
         port = listener.getsockname()[1]

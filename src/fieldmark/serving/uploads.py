@@ -13,7 +13,6 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from python_multipart.exceptions import FormParserError
@@ -39,15 +38,15 @@ class Upload:
     """One image as it was sent."""
 
     name: str  # the client's own, for display; may be any text
-    content: bytes
+    content: bytearray  # empty once the request is answered: see Reservation
 
 
 class Budget:
     """The bytes of uploads in memory, of all requests together. Not for threads: the event loop's own.
 
     >>> budget = Budget(10)
-    >>> with budget.reservation() as take:
-    ...     take(10)
+    >>> with Reservation(budget) as reservation:
+    ...     reservation.add(reservation.buffer(), b"0123456789")
     >>> budget.taken
     0
     """
@@ -56,28 +55,45 @@ class Budget:
         self.total = total
         self.taken = 0
 
-    @contextlib.contextmanager
-    def reservation(self) -> Iterator[Callable[[int], None]]:
-        """Yield `take(bytes)`, which raises Refusal where nothing is left; all that was taken comes back at the end."""
-        mine = 0
 
-        def take(count: int) -> None:
-            nonlocal mine
-            if self.taken + count > self.total:
-                raise Refusal(
-                    429,
-                    "over_capacity",
-                    f"uploads of {self.taken:,} bytes are being answered; at most {self.total:,} at once",
-                    hint="send it again in a moment",
-                    headers={"Retry-After": "1"},
-                )
-            self.taken += count
-            mine += count
+class Reservation:
+    """What one request holds of a budget; all of it comes back at the end of the `with` block."""
 
-        try:
-            yield take
-        finally:
-            self.taken -= mine
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._taken = 0
+        self._buffers: list[bytearray] = []
+
+    def __enter__(self) -> Reservation:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._budget.taken -= self._taken
+        for buffer in self._buffers:
+            # Emptied, not just let go: frames and tracebacks refer to each other, and until the garbage collector
+            # came by they held several times the budget. Where a worker is still being sent one, it goes after that.
+            with contextlib.suppress(BufferError):
+                buffer.clear()
+
+    def buffer(self) -> bytearray:
+        """An empty buffer, which lasts as long as the reservation."""
+        self._buffers.append(bytearray())
+        return self._buffers[-1]
+
+    def add(self, buffer: bytearray, data: bytes) -> None:
+        """Append to one of the buffers. Raises Refusal (429, over_capacity) where the budget has no more."""
+        budget = self._budget
+        if budget.taken + len(data) > budget.total:
+            raise Refusal(
+                429,
+                "over_capacity",
+                f"uploads of {budget.taken:,} bytes are being answered; at most {budget.total:,} at once",
+                hint="send it again in a moment",
+                headers={"Retry-After": "1"},
+            )
+        budget.taken += len(data)
+        self._taken += len(data)
+        buffer += data
 
 
 async def read_uploads(request: Request, limits: Limits, budget: Budget) -> list[Upload]:
@@ -88,11 +104,11 @@ async def read_uploads(request: Request, limits: Limits, budget: Budget) -> list
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     with contextlib.ExitStack() as reading:
-        take = reading.enter_context(budget.reservation())
+        reservation = reading.enter_context(Reservation(budget))
         if kind == b"multipart/form-data":
-            uploads = await _read_form(request, options.get(b"boundary", b""), limits, take)
+            uploads = await _read_form(request, options.get(b"boundary", b""), limits, reservation)
         elif not kind or kind.decode("latin-1").startswith(_RAW_TYPES):
-            uploads = await _read_raw(request, limits, take)
+            uploads = await _read_raw(request, limits, reservation)
         else:
             raise Refusal(
                 415,
@@ -105,21 +121,20 @@ async def read_uploads(request: Request, limits: Limits, budget: Budget) -> list
     return uploads
 
 
-async def _read_raw(request: Request, limits: Limits, take: Callable[[int], None]) -> list[Upload]:
-    content = bytearray()
+async def _read_raw(request: Request, limits: Limits, reservation: Reservation) -> list[Upload]:
+    content = reservation.buffer()
     async for chunk in request.stream():
         _check_file(RAW_NAME, len(content) + len(chunk), limits)
-        take(len(chunk))
-        content += chunk
+        reservation.add(content, chunk)
     if not content:
         raise _no_file()
-    return [Upload(RAW_NAME, bytes(content))]
+    return [Upload(RAW_NAME, content)]
 
 
-async def _read_form(request: Request, boundary: bytes, limits: Limits, take: Callable[[int], None]) -> list[Upload]:
+async def _read_form(request: Request, boundary: bytes, limits: Limits, reservation: Reservation) -> list[Upload]:
     if not boundary:
         raise Refusal(400, "bad_form", "the Content-Type header names no boundary")
-    form = _Form(limits, take)
+    form = _Form(limits, reservation)
     try:
         parser = MultipartParser(
             boundary, form.callbacks(), max_header_count=2**31, max_header_size=2**31
@@ -138,9 +153,9 @@ async def _read_form(request: Request, boundary: bytes, limits: Limits, take: Ca
 class _Form:
     """What the parser finds, part after part, and the counts that end it early."""
 
-    def __init__(self, limits: Limits, take: Callable[[int], None]) -> None:
+    def __init__(self, limits: Limits, reservation: Reservation) -> None:
         self._limits = limits
-        self._take = take
+        self._reservation = reservation
         self.uploads: list[Upload] = []
         self.ended = False
         self._files = self._fields = 0
@@ -161,7 +176,7 @@ class _Form:
 
     def _begin_part(self) -> None:
         self._name: str | None = None  # of the file; None for a part that is none
-        self._bytes = bytearray()
+        self._bytes = self._reservation.buffer()
         self._disposition = b""
         self._header = [b"", b""]
         self._header_lines = self._header_bytes = 0
@@ -226,14 +241,12 @@ class _Form:
         if self._name is None:
             return  # a field's value is not asked for
         _check_file(self._name, len(self._bytes) + end - start, self._limits)
-        self._take(end - start)
-        self._bytes += data[start:end]
+        self._reservation.add(self._bytes, data[start:end])
 
     def _end_part(self) -> None:
         # A browser sends an empty file without a name where none was chosen
         if self._name is not None and (self._name or self._bytes):
-            self.uploads.append(Upload(self._name, bytes(self._bytes)))
-        self._bytes = bytearray()
+            self.uploads.append(Upload(self._name, self._bytes))
 
     def _end(self) -> None:
         self.ended = True

@@ -107,7 +107,12 @@ def _handed_over(pixels: Pixels, shared: mmap.mmap | None) -> bytes:
 
 def frame(kind: bytes, content: bytes) -> bytes:
     """One message."""
-    return HEADER.pack(kind, len(content)) + content
+    return header(kind, len(content)) + content
+
+
+def header(kind: bytes, length: int) -> bytes:
+    """What comes before the content of a message."""
+    return HEADER.pack(kind, length)
 
 
 def receive(connection: socket.socket) -> bytes | None:

@@ -31,6 +31,7 @@ from fieldmark.serving import worker as protocol
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.refusals import Refusal
 
+PIECE_BYTES = 1_000_000  # of a file on its way to a worker
 MAX_READY_BYTES = 1_000  # of a worker's words about itself
 MAX_PROBLEM_BYTES = 100_000  # of a worker's words about a file
 START_SECONDS = 30  # a worker that is not ready by then is tried again
@@ -90,7 +91,7 @@ class DecodePool:
         """The process ids of the workers that are ready or at work."""
         return [worker.process.pid for worker in self._alive]
 
-    async def decode(self, content: bytes, preprocessing: Preprocessing | None = None) -> Pixels:
+    async def decode(self, content: bytes | bytearray, preprocessing: Preprocessing | None = None) -> Pixels:
         """The pixels uint8 (height, width, channels) of a file, as `formats.decode` makes them.
 
         `preprocessing` is the pool's unless it is given. Raises ImageError where the file has a problem (one of them:
@@ -114,7 +115,9 @@ class DecodePool:
             if worker in self._alive:
                 return worker
 
-    async def _decode(self, worker: Worker, content: bytes, preprocessing: Preprocessing) -> Pixels:
+    async def _decode(
+        self, worker: Worker, content: bytes | bytearray, preprocessing: Preprocessing
+    ) -> Pixels:
         seconds = self.limits.decode_seconds
         try:
             async with asyncio.timeout(seconds):
@@ -230,15 +233,20 @@ class Worker:
         names = json.loads(content)
         return tuple(name for name in protocol.LIMITS if name in names)
 
-    async def ask(self, content: bytes, preprocessing: Preprocessing) -> tuple[bytes, bytes]:
+    async def ask(self, content: bytes | bytearray, preprocessing: Preprocessing) -> tuple[bytes, bytes]:
         """Send a file; return the kind of the reply and its content.
 
         Raises OSError or EOFError where the process is lost, ValueError where it talks nonsense.
         """
-        # In one piece: each more would wake the process once more
-        job = _wanted(preprocessing) + protocol.frame(protocol.CONTENT, content)
-        self._writer.write(job)
-        await self._writer.drain()
+        head = _wanted(preprocessing) + protocol.header(protocol.CONTENT, len(content))
+        with memoryview(content) as view:
+            # Most files are one piece: each more wakes the process once more. Larger ones are sent bit by bit, as what
+            # the transport keeps waiting is a copy.
+            self._writer.write(head + view[:PIECE_BYTES])
+            for first in range(PIECE_BYTES, len(view), PIECE_BYTES):
+                await self._writer.drain()
+                self._writer.write(view[first : first + PIECE_BYTES])
+            await self._writer.drain()
         count = math.prod(preprocessing.shape)
         expected = {protocol.PIXELS: count, protocol.SHARED: 0, protocol.PROBLEM: MAX_PROBLEM_BYTES}
         kind, reply = await self._receive(expected)
