@@ -265,6 +265,16 @@ def test_best_epoch_is_owned_up_to(sequences: Path, tmp_path: Path) -> None:
     assert "best on validation" in (run.folder / "report.html").read_text()
 
 
+def test_the_table_of_corrections_is_told(sequences: Path, tmp_path: Path) -> None:
+    """Review must know of it, however the training was started."""
+    table = tmp_path / "elsewhere.csv"
+    path = next(sequences.rglob("*.png")).relative_to(sequences).as_posix()
+    table.write_text(f"path,label\n{path},remove\n")
+    run = fieldmark.train(sequences, out=tmp_path / "run", corrections=table, **SMALL)
+    assert run.info["corrections_table"] == str(table)
+    assert [row["path"] for row in run.info["corrections"]] == [path]
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_any_module_can_be_trained(sequences: Path, tmp_path: Path, classes: int) -> None:
     if classes == 3:

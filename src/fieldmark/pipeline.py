@@ -133,7 +133,7 @@ def train(
                 run.folder / "mistakes.json", run_mistakes(run, images, predictions, recipe, step, audit)
             )
         seconds = {**progress.seconds, "total": time.perf_counter() - started}
-        _write_run(run, audit, recipe, learnt, weights=weights, seconds=seconds)
+        _write_run(run, audit, recipe, learnt, table=_path(corrections), weights=weights, seconds=seconds)
         with progress.stage("report"):
             render_report(run.folder)
     limit_cache(cache_folder(), cache_limit_bytes)  # embeddings were added since the images were read
@@ -281,7 +281,14 @@ def run_mistakes(
 
 
 def _write_run(
-    run: Run, found: Audit, recipe: Recipe, learnt: Learnt, *, weights: str, seconds: dict[str, float]
+    run: Run,
+    found: Audit,
+    recipe: Recipe,
+    learnt: Learnt,
+    *,
+    table: Path | None,
+    weights: str,
+    seconds: dict[str, float],
 ) -> None:
     """Write run.json, last of all that the report reads: with it, the run is finished."""
     storage.write_json(
@@ -295,6 +302,7 @@ def _write_run(
             "classes": list(found.dataset.classes),
             "dataset_fingerprint": found.dataset.fingerprint,
             "corrections": [correction.to_json() for correction in found.dataset.corrections],
+            "corrections_table": str(table.absolute()) if table else None,  # None: the dataset's own, if any
             "model_sha256": weights,
             "versions": _versions(),
             "hardware": {**_hardware(), **learnt.hardware},

@@ -298,6 +298,14 @@ def test_an_image_without_a_file_name_is_refused_and_not_left_out(server: Server
     assert both.body == b'{"uploads":[["a.png",1]]}'
 
 
+def test_a_part_with_two_dispositions_is_refused(server: Server) -> None:
+    """Whichever were believed, a part that was meant as an image could go without an answer."""
+    twice = part(b"x", headers=('Content-Disposition: form-data; name="note"',))
+    answer = ask(server.port, request(server.port, body=form(part(b"y"), twice), Content_Type=FORM))
+    assert (answer.status, answer.code) == (400, "bad_form")
+    assert b"two Content-Disposition" in answer.body
+
+
 def test_two_lengths_of_one_body_are_refused_and_nothing_behind_it_is_read(server: Server) -> None:
     head = request(server.port, Content_Type="image/png", Transfer_Encoding="chunked", Content_Length="9")
     answer = ask(server.port, head + chunked(b"x") + request(server.port, "/healthz", method="GET"))

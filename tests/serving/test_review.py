@@ -266,7 +266,9 @@ def test_images_of_another_validation_folder_have_their_own_table(tmp_path: Path
 def test_corrections_of_another_table_are_not_lost(tmp_path: Path) -> None:
     run, table = make_run(tmp_path), tmp_path / "data" / "corrections.csv"
     corrections = [{"path": "train/cats/image-0.png", "from": "cats", "to": "dogs"}]
-    change(run / "run.json", command="fieldmark train data --corrections other.csv", corrections=corrections)
+    change(run / "run.json", corrections_table=str(table), corrections=corrections)
+    assert opened(run).page()["problem"] is None  # the dataset's own, given by its name
+    change(run / "run.json", corrections_table=str(tmp_path / "other.csv"), corrections=corrections)
     review = opened(run)
     page = review.page()
     item = review.find(page["items"][0]["id"])

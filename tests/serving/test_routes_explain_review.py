@@ -229,6 +229,11 @@ def test_a_table_that_is_none_and_a_dataset_that_moved(client: TestClient, item:
     assert "expected path,label" in client.get("/api/review").json()["problem"]
     assert error(client.put(f"/api/review/{item['id']}", json=BOTH))[:2] == (507, "not_writable")
     table.unlink()
+    os.mkfifo(table)  # whoever reads it would wait for ever, and keep the server from ending
+    answer = client.put(f"/api/review/{item['id']}", json=BOTH)
+    table.unlink()
+    assert error(answer)[:2] == (507, "not_writable")
+    assert "a pipe; expected a file" in error(answer)[2]
     (place / "faces").rename(place / "moved")
     try:
         assert "moved or deleted" in client.get("/api/review").json()["problem"]
@@ -236,3 +241,34 @@ def test_a_table_that_is_none_and_a_dataset_that_moved(client: TestClient, item:
         assert client.get(f"/api/review/{item['id']}/image").status_code == 404
     finally:
         (place / "moved").rename(place / "faces")
+
+
+@pytest.mark.parametrize("outside", ["../secret.png", "train/../../secret.png", "{folder}/secret.png"])
+def test_no_path_of_a_run_leads_out_of_its_dataset(trained: Path, faces: Path, tmp_path: Path, outside: str) -> None:
+    """A run folder may come from a stranger."""
+    outside = outside.format(folder=tmp_path)
+    run = shutil.copytree(trained, tmp_path / "run")
+    shutil.copytree(faces, tmp_path / "faces")
+    shutil.copy(image(faces), tmp_path / "secret.png")
+    suspect = {"label": "sad", "likelier": "happy", "label_probability": 0.01, "likelier_probability": 0.99}
+    change(run / "run.json", root=str(tmp_path / "faces"))
+    checks = [{"name": "wrong_labels", "status": "done"}]
+    change(run / "audit.json", checks=checks, suspected_labels=[{"path": outside} | suspect])
+    path = next((faces / "train" / "happy").glob("*.png"))
+    change_paths(run / "predictions.csv", {f"train/happy/{path.name}": outside})
+    with client_of(build_service(run, Limits())) as client:
+        item = client.get("/api/review").json()["items"][0]
+        assert item["path"] == outside
+        assert client.get(f"/api/review/{item['id']}/image").status_code == 404
+        assert error(client.put(f"/api/review/{item['id']}", json=BOTH))[:2] == (507, "not_writable")
+        first, *_ = client.post("/api/explain?parts=similar", content=path.read_bytes()).json()["similar"]
+        assert (first["path"], first["thumbnail"]) == (outside, None)
+    assert not (tmp_path / "faces" / "corrections.csv").exists()
+
+
+def change_paths(table: Path, paths: dict[str, str]) -> None:
+    text = table.read_text("utf-8")
+    for before, after in paths.items():
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    table.write_text(text, "utf-8")

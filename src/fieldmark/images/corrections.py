@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -193,9 +194,11 @@ def _rewritten(folder: Path, text: str, path: str, label: str | None) -> str:
 
 def _text(table: Path) -> str:
     try:
-        size = table.stat().st_size
-        if size > MAX_BYTES:
-            raise DatasetError(f"{table}: {size:,} bytes are no table of corrections")
+        status = table.stat()
+        if stat.S_ISFIFO(status.st_mode):  # to read it would wait for whoever writes there, for ever
+            raise DatasetError(f"{table}: a pipe; expected a file", hint="remove it, or put a table in its place")
+        if status.st_size > MAX_BYTES:
+            raise DatasetError(f"{table}: {status.st_size:,} bytes are no table of corrections")
         return table.read_bytes().decode("utf-8")
     except OSError as error:
         raise DatasetError(f"{table}: cannot be read: {error.strerror}", hint="check its permissions") from error

@@ -88,7 +88,7 @@ class Review:
 
     def file(self, item: Item) -> tuple[Path, tuple[int, int] | None]:
         """Where an image lies, and its (width, height) if they are known. Raises DatasetError."""
-        return _root(self.source) / item.path, self.source.sizes.get(item.path)
+        return _folder(self.source, item.path) / item.path, self.source.sizes.get(item.path)
 
     def correct(self, item: Item, correction: str | None, *, expected: str | None) -> dict[str, Any]:
         """Write a class, `remove`, or None for no correction, and return the item as it is now.
@@ -143,7 +143,6 @@ def read_source(contents: Contents) -> Source:
     if contents.predictions is not None:
         items += [*mistaken_items(contents.predictions), *unfamiliar_items(contents.predictions)]
         validation = validation_folder(contents.predictions)
-    with_table = "--corrections" in (contents.run.get("command") or "")
     return Source(
         root=contents.root,
         validation=validation,
@@ -154,8 +153,16 @@ def read_source(contents: Contents) -> Source:
         labels_checked=any(
             check["name"] == "wrong_labels" and check["status"] == "done" for check in contents.audit.get("checks", [])
         ),
-        other_table={row["path"]: row["to"] for row in contents.run.get("corrections", [])} if with_table else {},
+        other_table=_rows_of_other_table(contents.run),
     )
+
+
+def _rows_of_other_table(run: dict[str, Any]) -> dict[str, str]:
+    """{path: label} of what a table elsewhere has corrected; that table may be the dataset's own, given by its name."""
+    table, own = run.get("corrections_table"), Path(run.get("root") or "") / FILE_NAME
+    if table is None or Path(table) == own:
+        return {}
+    return {row["path"]: row["to"] for row in run.get("corrections", [])}
 
 
 def _root(source: Source) -> Path:
@@ -170,15 +177,18 @@ def _root(source: Source) -> Path:
 
 
 def _folder(source: Source, path: str) -> Path:
-    """The folder whose table corrects an image: the dataset's, or that of --validation elsewhere."""
-    if not Path(path).is_absolute():
-        return _root(source)
-    if source.validation is None or not Path(path).is_relative_to(source.validation):
+    """The folder that holds an image, and whose table corrects it: the dataset's, or that of --validation elsewhere.
+
+    A run folder may come from a stranger: no path in it leads elsewhere.
+    """
+    given = Path(path)
+    elsewhere = source.validation if source.validation and given.is_relative_to(source.validation) else None
+    if ".." in given.parts or (given.is_absolute() and elsewhere is None):
         raise DatasetError(
             f"{path}: lies outside of {source.root}, in a folder that the run does not name",
             hint=f"write its correction into the {FILE_NAME} of that folder",
         )
-    return source.validation
+    return elsewhere or _root(source)
 
 
 def _table(folder: Path) -> Path:

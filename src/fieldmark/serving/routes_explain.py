@@ -12,7 +12,6 @@ from fieldmark.classifier import failed_prediction
 from fieldmark.errors import FieldmarkError, ImageError, MissingExtraError, ModelFileError
 from fieldmark.images.names import printable
 from fieldmark.preprocessing import Pixels
-from fieldmark.serving.copies import Copies
 from fieldmark.serving.explaining import Explainer
 from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.service import Service, timely
@@ -35,7 +34,7 @@ NOTHING: dict[str, Any] = {
 def routes(service: Service) -> list[Route]:
     """The route of explanations."""
     explainer = Explainer(service.classifier)
-    similar = Similar(service.classifier, service.run, Copies(service.pool))
+    similar = Similar(service.classifier, service.run, service.copies)
 
     async def explain(request: Request) -> Response:
         label, parts = read_label(request, service.classifier.classes), read_parts(request)

@@ -14,7 +14,6 @@ from starlette.routing import Route
 from fieldmark.errors import ConflictError, DatasetError, FieldmarkError, ImageError, OutputError
 from fieldmark.images.corrections import REMOVE
 from fieldmark.images.names import printable
-from fieldmark.serving.copies import Copies
 from fieldmark.serving.refusals import REFUSALS, Refusal
 from fieldmark.serving.review import Review
 from fieldmark.serving.service import Service, timely
@@ -37,7 +36,6 @@ class Wanted(NamedTuple):
 def routes(service: Service) -> list[Route]:
     """The routes of the review; without a run each of them answers 404."""
     review = Review(service.classifier, service.run) if service.run is not None else None
-    copies = Copies(service.pool)
 
     async def queue(request: Request) -> Response:
         return JSONResponse(await _done(asyncio.to_thread(_required(review).page)))
@@ -46,7 +44,7 @@ def routes(service: Service) -> list[Route]:
         async def copied() -> bytes:
             item = await asyncio.to_thread(_item, _required(review), request)
             file, size = await asyncio.to_thread(_required(review).file, item)
-            return await copies.small(file, size, side=SHOWN_SIDE)
+            return await service.copies.small(file, size, side=SHOWN_SIDE)
 
         content = await timely(request, _done(copied()), service.limits.request_seconds)
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, no-cache"})
@@ -54,7 +52,8 @@ def routes(service: Service) -> list[Route]:
     async def correction(request: Request) -> Response:
         wanted = read_wanted(await _body(request))
         work = asyncio.to_thread(_write, _required(review), request, wanted)
-        return JSONResponse({"item": await _done(work, dataset="not_writable")})
+        item = await timely(request, _done(work, dataset="not_writable"), service.limits.request_seconds)
+        return JSONResponse({"item": item})
 
     return [
         Route("/api/review", queue, methods=["GET"]),

@@ -15,6 +15,7 @@ from fieldmark.classifier import Classifier, load
 from fieldmark.errors import ModelFileError
 from fieldmark.runs import Run
 from fieldmark.serving.batching import Batcher, Places
+from fieldmark.serving.copies import Copies
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.metrics import Metrics
 from fieldmark.serving.refusals import Refusal
@@ -31,6 +32,7 @@ class Service:
     classifier: Classifier
     run: Run | None  # None where a model.onnx was given alone
     pool: DecodePool
+    copies: Copies
     batcher: Batcher
     places: Places
     limits: Limits
@@ -49,10 +51,12 @@ def build_service(
     classifier = load(path)
     folder = path if path.is_dir() else path.parent
     metrics = Metrics()
+    pool = DecodePool(classifier.preprocessing, limits, on_unlimited=on_unlimited)
     return Service(
         classifier=classifier,
         run=Run(folder) if (folder / "run.json").is_file() else None,
-        pool=DecodePool(classifier.preprocessing, limits, on_unlimited=on_unlimited),
+        pool=pool,
+        copies=Copies(pool),
         batcher=Batcher(classifier, capacity=limits.queue, on_batch=metrics.batch.observe),
         places=Places(limits.queue),
         limits=limits,

@@ -157,7 +157,8 @@ class Similar:
             return self._thumbnails[row]
         gallery, root, sizes = self._read
         path = gallery.paths[row]
-        if root is None:
+        # A run folder may come from a stranger: no path in it leads elsewhere
+        if root is None or Path(path).is_absolute() or ".." in Path(path).parts:
             return None
         try:
             content = await self._copies.small(root / path, sizes.get(path), side=THUMBNAIL)

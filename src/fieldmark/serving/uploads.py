@@ -203,6 +203,8 @@ class _Form:
 
     def _end_header(self) -> None:
         if self._header[0].lower() == b"content-disposition":
+            if self._disposition:  # whichever were believed, a part meant as an image may go without an answer
+                raise Refusal(400, "bad_form", "a part of the form has two Content-Disposition headers")
             self._disposition = self._header[1]
 
     def _begin_content(self) -> None:

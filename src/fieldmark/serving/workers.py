@@ -115,9 +115,7 @@ class DecodePool:
             if worker in self._alive:
                 return worker
 
-    async def _decode(
-        self, worker: Worker, content: bytes | bytearray, preprocessing: Preprocessing
-    ) -> Pixels:
+    async def _decode(self, worker: Worker, content: bytes | bytearray, preprocessing: Preprocessing) -> Pixels:
         seconds = self.limits.decode_seconds
         try:
             async with asyncio.timeout(seconds):
