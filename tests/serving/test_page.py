@@ -468,9 +468,9 @@ def test_a_class_that_is_called_remove_is_not_offered(browser: Browser, served: 
     opened.context.close()
 
 
-def visit_with_classes(browser: Browser, served: Served, classes: list[str]) -> Visit:
+def visit_with_classes(browser: Browser, served: Served, classes: list[str], **options: Any) -> Visit:
     """The page with a server that answers with these classes."""
-    opened = visit(browser, served)
+    opened = visit(browser, served, **options)
     opened.page.route(
         "**/api/model", lambda route: respond(route, {"classes": classes, "limits": {}, "formats": [], "review": True})
     )
