@@ -53,6 +53,7 @@ def test_what_is_chosen_and_how_sure_is_seen_in_forced_colours(browser: Browser,
     drop(page, [("a.png", picture())])
     expect(page.locator(".card .answer")).to_have_count(1)
     page.get_by_role("button", name="Similar").click()
+    page.click("h1")  # neither pointer nor focus is left on it
     assert highlighted(page.locator("[data-switch=similar]"))
     assert not highlighted(page.locator("[data-switch=layers]"))
     assert highlighted(page.locator("#tab-classify"))
