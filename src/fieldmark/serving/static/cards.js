@@ -21,6 +21,7 @@ function render() {
   const shown = pager.cut(matched);
   const wanted = new Set(shown);
   const list = byId("cards");
+  for (const item of shown) cards.get(item)?.update();
   const focused = document.activeElement;
   for (const [item, card] of cards) {
     if (wanted.has(item)) continue;
@@ -31,7 +32,6 @@ function render() {
   for (const item of shown) {
     let card = cards.get(item);
     if (!card) cards.set(item, (card = new Card(item)));
-    else card.update();
     if (card.node === place) place = place.nextElementSibling;
     else list.insertBefore(card.node, place);
   }
