@@ -341,6 +341,8 @@ def test_a_label_that_another_tab_changed_is_not_overwritten(visited: Visit, ser
     path = page.locator("#review-path").inner_text()
     table.write_text(f"path,label\n{path},remove\n")
     page.keyboard.press("c")
+    expect(page.locator("#review-message")).to_contain_text(f"{path}: Another tab")
+    page.keyboard.press("ArrowLeft")
     expect(page.locator("#review-message")).to_contain_text("Another tab")
     expect(page.locator("#review-decision")).to_have_text("Left out of training")
     assert read_table(table) == {path: "remove"}
