@@ -71,7 +71,8 @@ async function load() {
   return true;
 }
 
-// An image that was listed before keeps its item. `saved` is the correction on the server, `correction` what was decided.
+// An image that was listed before keeps its item.
+// `saved` is the correction on the server, `correction` what was decided here.
 function known(items) {
   const before = new Map(all.map((item) => [item.id, item]));
   return items.map((item) => Object.assign(before.get(item.id) ?? {}, item, { saved: item.correction }));
