@@ -341,6 +341,8 @@ def test_a_label_that_another_tab_changed_is_not_overwritten(visited: Visit, ser
     path = page.locator("#review-path").inner_text()
     table.write_text(f"path,label\n{path},remove\n")
     page.keyboard.press("c")
+    expect(page.locator("#review-message")).to_contain_text(f"{path}: Another tab")
+    page.keyboard.press("ArrowLeft")
     expect(page.locator("#review-message")).to_contain_text("Another tab")
     expect(page.locator("#review-decision")).to_have_text("Left out of training")
     assert read_table(table) == {path: "remove"}
@@ -468,9 +470,49 @@ def test_a_class_that_is_called_remove_is_not_offered(browser: Browser, served: 
     opened.context.close()
 
 
-def visit_with_classes(browser: Browser, served: Served, classes: list[str]) -> Visit:
+def test_classes_that_are_called_like_members_of_an_object_have_no_share_where_there_is_none(
+    browser: Browser, served: Served
+) -> None:
+    names = ["constructor", "__proto__", "toString", "hasOwnProperty"]
+    opened = visit_with_classes(browser, served, names)
+    page = opened.page
+    drop(page, [("a.png", picture())])
+    expect(page.locator(".card .answer")).to_have_count(1)
+    nothing = {"label": None, "probability": None, "probabilities": {}, "unfamiliar": False, "familiarity": None}
+    page.route("**/api/predict", lambda route: respond(route, {"predictions": [nothing | {"problem": "not_an_image"}]}))
+    drop(page, [("text.png", b"x")])
+    expect(page.locator(".card .problem")).to_have_count(1)
+    error = {"error": {"code": "file_too_large", "detail": "too large", "hint": ""}}
+    page.route("**/api/predict", lambda route: respond(route, error, 413))
+    drop(page, [("refused.png", b"x")])
+    expect(page.locator(".card .problem")).to_have_count(2)
+    rows = list(csv.reader(io.StringIO(downloaded(page, "#download-csv"), newline="")))
+    assert [row[3:7] for row in rows[1:]] == [["0.25"] * 4, [""] * 4, [""] * 4]
+    assert opened.wrong == []
+    opened.context.close()
+
+
+def test_the_sentence_leaves_the_class_s_name_as_it_is(browser: Browser, served: Served) -> None:
+    opened = visit_with_classes(browser, served, ["constructor", "élan"])
+    answer = {"label": "constructor", "activation": "data:,", "sentence": "constructor (43.7 %): no part speaks for it"}
+    opened.page.route("**/api/explain*", lambda route: respond(route, answer))
+    drop(opened.page, [("a.png", picture())])
+    opened.page.get_by_role("button", name="Looked at").click()
+    expect(opened.page.locator(".sentence")).to_have_text("constructor (43.7 %): no part speaks for it.")
+    opened.context.close()
+
+
+def test_the_link_to_the_interface_keeps_the_answers(visited: Visit, served: Served) -> None:
+    drop_three(visited, served)
+    with visited.context.expect_page() as opened:
+        visited.page.get_by_role("link", name="the same by HTTP").click()
+    expect(opened.value.locator(".operation").first).to_be_visible()
+    expect(visited.page.locator(".card .answer")).to_have_count(3)
+
+
+def visit_with_classes(browser: Browser, served: Served, classes: list[str], **options: Any) -> Visit:
     """The page with a server that answers with these classes."""
-    opened = visit(browser, served)
+    opened = visit(browser, served, **options)
     opened.page.route(
         "**/api/model", lambda route: respond(route, {"classes": classes, "limits": {}, "formats": [], "review": True})
     )

@@ -1,5 +1,5 @@
 // One card: the picture, the answer with its bars, and the switches that look inside.
-import { button, element, nameOf } from "./dom.js";
+import { button, element, nameOf, passFocus } from "./dom.js";
 import { showLayers, showLooked, showSimilar } from "./inside.js";
 import { roughly, sentence, shorten, visible } from "./text.js";
 import { draw, release } from "./thumbnails.js";
@@ -28,16 +28,13 @@ export class Card {
     this.path = element("p", { class: "path" }, nameOf(item.path, 60));
     this.switches = element("div", { class: "switches" });
     this.inside = element("div", { class: "inside" });
-    this.node = element(
-      "li",
-      { class: "card", "data-id": item.id },
-      element(
-        "article",
-        { "aria-label": shorten(visible(item.path)) },
-        element("div", { class: "main" }, this.frame, this.answer, this.path, this.switches),
-        this.inside,
-      ),
+    this.article = element(
+      "article",
+      { "aria-label": shorten(visible(item.path)), tabindex: -1 },
+      element("div", { class: "main" }, this.frame, this.answer, this.path, this.switches),
+      this.inside,
     );
+    this.node = element("li", { class: "card", "data-id": item.id }, this.article);
     this.drawn = false;
     this.alive = true;
     this.version = -1;
@@ -57,6 +54,7 @@ export class Card {
       failed: () => this.showProblem(),
       answered: () => (this.item.answer.problem ? this.showProblem() : this.showAnswer()),
     };
+    passFocus(this.switches, this.article); // they are made anew
     shown[this.status]();
   }
 

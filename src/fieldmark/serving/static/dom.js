@@ -40,4 +40,9 @@ export function announce(text) {
   }, 700);
 }
 
+// Moves the focus on from what is about to vanish: it would fall to the beginning of the page.
+export function passFocus(from, to) {
+  if (from.contains(document.activeElement)) to.focus({ preventScroll: true });
+}
+
 export const byId = (id) => document.getElementById(id);

@@ -31,7 +31,8 @@ export function csvOf(predictions, classes) {
     "problem",
   ];
   const lines = predictions.map((row) => {
-    const shares = classes.map((name) => row.probabilities[name]);
+    // A class may be called "constructor", which every object answers to.
+    const shares = classes.map((name) => (Object.hasOwn(row.probabilities, name) ? row.probabilities[name] : null));
     return [row.path, row.label, row.probability, ...shares, row.familiarity, row.unfamiliar, row.problem];
   });
   // A piece for each line: one string of ten thousand rows of two hundred classes would be copied again and again.

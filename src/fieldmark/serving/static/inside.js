@@ -2,7 +2,7 @@
 import { ask, patiently } from "./api.js";
 import { explainError } from "./connection.js";
 import { element, nameOf } from "./dom.js";
-import { roughly, sentence, visible } from "./text.js";
+import { roughly, sentence, stopped, visible } from "./text.js";
 
 const KEPT = 24; // images whose pictures are kept; each takes about a megabyte
 const PARTS = { adding: "activation", covering: "occlusion", layers: "layers", similar: "similar" };
@@ -79,7 +79,7 @@ function overlaid(answer, name, frame) {
   frame.append(picture(answer[PARTS[name]], alt, { class: "overlay" }));
   return [
     key(answer.label),
-    answer.sentence ? element("p", { class: "sentence" }, visible(sentence(answer.sentence))) : null,
+    answer.sentence ? element("p", { class: "sentence" }, visible(stopped(answer.sentence))) : null,
   ].filter(Boolean);
 }
 

@@ -3,7 +3,7 @@ import { ask } from "./api.js";
 import { problemOf } from "./card.js";
 import { startCards } from "./cards.js";
 import { explainError } from "./connection.js";
-import { announce, byId } from "./dom.js";
+import { announce, byId, passFocus } from "./dom.js";
 import { downloadCsv, downloadJson } from "./download.js";
 import { acceptFiles } from "./files.js";
 import { openReview, startReview } from "./review.js";
@@ -43,6 +43,8 @@ function showProgress() {
   byId("status").hidden = all === 0;
   byId("progress").hidden = done === all;
   byId("progress").value = share;
+  // Not to "Clear all": whoever pressed Pause a moment too late would lose the answers.
+  if (done === all) passFocus(byId("pause"), byId("status"));
   byId("pause").hidden = done === all;
   byId("pause").textContent = isPaused() ? "Continue" : "Pause";
   const problems = items.filter((item) => item.error || item.answer?.problem).length;
@@ -52,6 +54,7 @@ function showProgress() {
       : `${done.toLocaleString("en")} of ${count(all, "image")} answered`;
   byId("status-text").textContent = problems ? `${state}, ${count(problems, "problem")} among them` : state;
   const failed = items.filter(mayTryAgain).length;
+  if (failed < 2) passFocus(byId("again"), byId("status"));
   byId("again").hidden = failed < 2;
   byId("again").textContent = `Try all ${failed.toLocaleString("en")} again`;
   byId("count-answers").textContent = all ? done.toLocaleString("en") : "";

@@ -1,5 +1,5 @@
 // A long list in pages, so that the document stays small however many images there are.
-import { button, element } from "./dom.js";
+import { button, byId, element, passFocus } from "./dom.js";
 
 export class Pager {
   constructor(place, size, label, onturn) {
@@ -20,8 +20,13 @@ export class Pager {
   }
 
   turn(by) {
+    if (this.isOff(by < 0 ? this.before : this.next)) return;
     this.page += by;
     this.onturn();
+  }
+
+  isOff(button) {
+    return button.getAttribute("aria-disabled") === "true";
   }
 
   // The part of the list on this page; sets the buttons.
@@ -30,11 +35,13 @@ export class Pager {
     this.page = Math.min(Math.max(0, this.page), pages - 1);
     const start = this.page * this.size;
     const end = Math.min(list.length, start + this.size);
+    if (pages === 1) passFocus(this.node, byId("main"));
     this.node.hidden = pages === 1;
     const [first, last, all] = [start + 1, end, list.length].map((number) => number.toLocaleString("en"));
     this.where.textContent = `${first}–${last} of ${all}`;
-    this.before.disabled = this.page === 0;
-    this.next.disabled = this.page === pages - 1;
+    // Not `disabled`, which would take the focus from who turns to the last page.
+    this.before.setAttribute("aria-disabled", String(this.page === 0));
+    this.next.setAttribute("aria-disabled", String(this.page === pages - 1));
     return list.slice(start, end);
   }
 }

@@ -1,11 +1,12 @@
 // Review: doubtful labels one after another, by keyboard; each decision is saved at once, no image is touched.
 import { Gone, Refused, ask } from "./api.js";
 import { explainError } from "./connection.js";
-import { announce, button, byId, element, fillSelect, nameOf } from "./dom.js";
+import { announce, byId, element, fillSelect, nameOf } from "./dom.js";
 import { REMOVE, copyCommand, showOutcome } from "./outcome.js";
 import { count, percent, shorten, visible } from "./text.js";
 
 const DIGITS = 9; // classes that have a key of their own
+const MOST_LINES = 3; // images that a message names
 const REASONS = {
   suspected_label: ["Suspected label", "Images like this one mostly bear another label."],
   mistake: ["Mistake", "The classifier answered another class: it is wrong, or the label is."],
@@ -19,8 +20,12 @@ let classes = [];
 let choices = []; // the classes that an image may be given
 let ambiguous = false; // whether a class is called as the table calls what is left out
 let command = "";
-const undoable = []; // [id, the correction before]
-let saving = false;
+let undoable = []; // decisions {item, correction, before}, the last one last
+let queue = []; // decisions that are still to be saved, in the order of the keys; the first is on its way
+let saving = Promise.resolve(); // ends with the queue
+let made = 0; // decisions, so that an answer from before one of them is not taken for the newest
+const unsaved = new Map(); // item -> why its decision was not taken, until the item has been on the screen
+let note = ""; // what else is to be said
 
 // By arrow keys the focus stays on the tabs; otherwise it goes to where the keys work.
 export async function openReview(byArrows) {
@@ -32,16 +37,22 @@ export async function openReview(byArrows) {
 
 // Whether the list was read. Suspected labels may take the server some seconds: they are asked for again.
 async function load() {
-  let answer;
+  let answer, before;
   try {
-    answer = await ask("/api/review");
+    do {
+      await saving;
+      before = made;
+      answer = await ask("/api/review");
+    } while (made !== before);
   } catch (error) {
     say(`The list cannot be read: ${explainError(error)}.`);
     return false;
   }
-  ({ items: all, classes } = answer);
+  classes = answer.classes;
+  all = known(answer.items);
   ambiguous = classes.includes(REMOVE);
   choices = classes.filter((name) => name !== REMOVE);
+  showChoices();
   byId("review-word").hidden = !ambiguous;
   byId("review-remove").hidden = ambiguous;
   command = answer.command ?? "";
@@ -60,21 +71,38 @@ async function load() {
   return true;
 }
 
+// An image that was listed before keeps its item.
+// `saved` is the correction on the server, `correction` what was decided here.
+function known(items) {
+  const before = new Map(all.map((item) => [item.id, item]));
+  return items.map((item) => Object.assign(before.get(item.id) ?? {}, item, { saved: item.correction }));
+}
+
 async function loadAgain() {
-  const now = list[place]?.id;
-  if (saving) setTimeout(loadAgain, 500);
-  else if (await load()) {
-    choose(byId("review-reason").value);
-    const found = list.findIndex((item) => item.id === now);
-    if (found >= 0) {
-      place = found;
-      show();
-    }
-  }
+  if (await load()) choose(byId("review-reason").value, list[place]);
 }
 
 function say(text) {
-  byId("review-message").textContent = text;
+  note = text;
+  showMessage();
+}
+
+// What was not saved names its image, unless that is the one on the screen.
+function showMessage() {
+  const lines = [...unsaved]
+    .slice(0, MOST_LINES)
+    .map(([item, why]) => element("p", {}, ...(item === list[place] ? [] : [nameOf(item.path), ": "]), why));
+  const more = unsaved.size - lines.length;
+  const said = element(
+    "div",
+    {},
+    note ? element("p", {}, note) : null,
+    ...lines,
+    more > 0 ? element("p", {}, `Not saved either: ${count(more, "more image")}.`) : null,
+  );
+  // What has not changed is not read out again.
+  const message = byId("review-message");
+  if (said.textContent !== message.textContent) message.replaceChildren(...said.childNodes);
 }
 
 function showReasons() {
@@ -85,25 +113,42 @@ function showReasons() {
   fillSelect(byId("review-reason"), [["all", `Everything (${all.length})`], ...options]);
 }
 
-function choose(reason) {
+// Shows the images of a reason from the first that is undecided, or from `now` where it is among them.
+function choose(reason, now = null) {
   list = all.filter((item) => reason === "all" || item.reason === reason);
   const open = list.findIndex((item) => item.correction === null);
-  place = open < 0 ? list.length : open;
+  place = list.includes(now) ? list.indexOf(now) : open < 0 ? list.length : open;
   show();
 }
 
 const decided = () => list.filter((item) => item.correction !== null).length;
 
 function show() {
+  showState();
+  if (place < list.length) showItem(list[place]);
+  else announce(showOutcome(all, list.length - decided(), command));
+  keepFocus();
+}
+
+// What a decision changes, here or on the server.
+function showState() {
   byId("review-progress").max = Math.max(1, list.length);
   byId("review-progress").value = decided();
-  byId("review-done").textContent = `${decided()} of ${list.length} decided`;
+  const late = queue.length > 1 ? `, ${queue.length} being saved` : "";
+  byId("review-done").textContent = `${decided()} of ${list.length} decided${late}`;
   byId("review-one").hidden = place >= list.length;
   byId("review-end").hidden = place < list.length;
-  if (place < list.length) showItem(list[place]);
-  else showEnd();
+  byId("review-undo").disabled = undoable.length === 0;
+  byId("review-back").disabled = place === 0;
+  byId("review-next").disabled = place >= list.length;
+  if (place < list.length) showDecision(list[place]);
+  showMessage();
+}
+
+function keepFocus() {
   const active = document.activeElement;
-  if (active.disabled || active.closest("[hidden]")) byId("review-panel").focus({ preventScroll: true });
+  if (active === document.body || active.disabled || active.closest("[hidden]"))
+    byId("review-panel").focus({ preventScroll: true });
 }
 
 function showItem(item) {
@@ -119,7 +164,6 @@ function showItem(item) {
       : [nameOf(item.suggested, 60), item.probability === null ? "" : ` ${percent(item.probability)}`]),
   );
   byId("review-split").textContent = item.split;
-  showDecision(item);
   showPicture(item);
   showButtons(item);
   const suggested = item.suggested === null ? "" : `, looks like ${visible(item.suggested)}`;
@@ -137,6 +181,9 @@ function wordsOf({ label, correction }) {
 function showDecision(item) {
   byId("review-decision").replaceChildren(...wordsOf(item));
   byId("review-decision").classList.toggle("soft", item.correction === null);
+  [...byId("review-classes").children].forEach((choice, number) =>
+    choice.setAttribute("aria-pressed", String(item.correction === choices[number])),
+  );
 }
 
 const address = (item) => `/api/review/${encodeURIComponent(item.id)}/image`;
@@ -172,17 +219,21 @@ function showButtons(item) {
   byId("review-change").classList.toggle("primary", item.reason === "suspected_label");
   byId("review-keep").hidden = ambiguous && item.label === REMOVE;
   byId("review-keep-as").replaceChildren(nameOf(item.label, 40));
-  byId("review-undo").disabled = undoable.length === 0;
-  byId("review-back").disabled = place === 0;
-  byId("review-next").disabled = false;
+  byId("review-other").value = "";
+}
+
+// The classes that an image may be given: the same for all, so that a button keeps the focus from image to image.
+function showChoices() {
   const others = classes.length > 2 ? choices.slice(0, DIGITS) : [];
   byId("review-classes").replaceChildren(
     ...others.map((name, number) =>
-      button("", () => decide(name), { class: "choice", "aria-pressed": String(item.correction === name) }),
+      element(
+        "button",
+        { type: "button", onclick: () => decide(name) },
+        element("kbd", {}, String(number + 1)),
+        nameOf(name, 30),
+      ),
     ),
-  );
-  [...byId("review-classes").children].forEach((made, number) =>
-    made.append(element("kbd", {}, String(number + 1)), nameOf(others[number], 30)),
   );
   byId("review-more").hidden = choices.length <= DIGITS;
   if (choices.length > DIGITS)
@@ -190,75 +241,84 @@ function showButtons(item) {
       ["", "another class …"],
       ...choices.map((name, number) => [String(number), name]),
     ]);
-  byId("review-other").value = "";
-}
-
-function showEnd() {
-  byId("review-next").disabled = true;
-  byId("review-back").disabled = list.length === 0;
-  byId("review-undo").disabled = undoable.length === 0;
-  announce(showOutcome(all, list.length - decided(), command));
 }
 
 const move = (by) => {
+  unsaved.delete(list[place]); // it has been seen
   place = Math.min(Math.max(0, place + by), list.length);
   say("");
   show();
 };
 
-async function decide(correction) {
+// Decides about the image on the screen. The next one comes at once; the decision is saved behind it.
+function decide(correction) {
   const item = list[place];
-  if (!item || saving || correction === null || (ambiguous && correction === REMOVE)) return;
-  const before = item.correction;
-  if (!(await save(item, correction))) return;
-  if (before !== correction) undoable.push([item.id, before]);
-  if (list[place] === item) move(1);
+  if (!item || correction === null || (ambiguous && correction === REMOVE)) return;
+  const decision = { item, correction, before: item.correction };
+  if (correction !== item.correction) undoable.push(decision);
+  enqueue(decision);
+  move(1);
 }
 
-async function undo() {
-  if (saving || !undoable.length) return;
-  const [id, before] = undoable.at(-1);
-  const item = all.find((each) => each.id === id);
-  if (!list.includes(item)) choose((byId("review-reason").value = "all"));
-  place = list.indexOf(item);
-  if (await save(item, before)) undoable.pop();
+function undo() {
+  const undone = undoable.pop();
+  if (!undone) return;
+  enqueue({ item: undone.item, correction: undone.before, undone });
+  if (!list.includes(undone.item)) choose((byId("review-reason").value = "all"));
+  place = Math.max(0, list.indexOf(undone.item));
+  say("");
   show();
 }
 
-// Whether the correction stands on the server now. Says what is wrong where it does not.
-async function save(item, correction) {
-  saving = true;
+function enqueue(decision) {
+  made += 1;
+  decision.item.correction = decision.correction;
+  queue.push(decision);
+  saving = saving.then(() => save(decision));
+}
+
+async function save(decision) {
+  const { item, correction } = decision;
+  if (!queue.includes(decision)) return; // it was given up
   try {
-    const body = JSON.stringify({ correction, expected: item.correction });
     const answer = await ask(`/api/review/${encodeURIComponent(item.id)}`, {
       method: "PUT",
       headers: { "Content-Type": "application/json" },
-      body,
+      body: JSON.stringify({ correction, expected: item.saved }),
     });
-    Object.assign(item, answer.item);
-    say("");
-    return true;
+    item.saved = answer.item.correction;
+    queue.shift();
+    // Another table may say something of an image whose decision was undone.
+    if (!queue.some((each) => each.item === item)) item.correction = item.saved;
+    unsaved.delete(item);
   } catch (error) {
-    if (error instanceof Refused && error.status === 409) await showConflict(item);
-    else say(`Not saved: ${explainError(error)}${error instanceof Gone ? ". Decide again when it is back" : ""}.`);
-    return false;
-  } finally {
-    saving = false;
+    const why = await explained(error, item);
+    giveUp(item);
+    unsaved.set(item, why);
   }
+  showState();
+  if (place >= list.length) showOutcome(all, list.length - decided(), command);
+  keepFocus();
 }
 
-async function showConflict(item) {
+// What else was decided about the image meanwhile rests on what was not saved: all of it is to be decided again.
+function giveUp(item) {
+  const dropped = queue.filter((each) => each.item === item);
+  queue = queue.filter((each) => each.item !== item);
+  const again = dropped.map(({ undone }) => undone).filter((each) => each && !dropped.includes(each));
+  undoable = [...undoable.filter((each) => !dropped.includes(each)), ...again];
+  item.correction = item.saved;
+}
+
+async function explained(error, item) {
+  if (!(error instanceof Refused && error.status === 409))
+    return `Not saved: ${explainError(error)}${error instanceof Gone ? ". Decide again when it is back" : ""}.`;
   const { items } = await ask("/api/review").catch(() => ({ items: [] }));
   const now = items.find((each) => each.id === item.id);
-  if (now) item.correction = now.correction;
-  show();
+  if (now) item.saved = now.correction;
   const what =
-    item.correction === null
-      ? "undecided"
-      : item.correction === REMOVE
-        ? "left out"
-        : `labelled ${visible(item.correction)}`;
-  say(`Another tab or program decided about this image meanwhile: it is ${what} now. Look again, then decide.`);
+    item.saved === null ? "undecided" : item.saved === REMOVE ? "left out" : `labelled ${visible(item.saved)}`;
+  return `Another tab or program decided about this image meanwhile: it is ${what} now. Look again, then decide.`;
 }
 
 const KEYS = {
@@ -298,4 +358,7 @@ export function startReview() {
     "change",
     (event) => event.target.value !== "" && decide(choices[Number(event.target.value)]),
   );
+  addEventListener("beforeunload", (event) => {
+    if (queue.length) event.preventDefault();
+  });
 }

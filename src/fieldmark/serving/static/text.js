@@ -47,8 +47,10 @@ export function megabytes(bytes) {
   return bytes < 1e6 ? `${Math.ceil(bytes / 1000)} KB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 }
 
+export const stopped = (text) => (/[.!?…]$/.test(text) ? text : `${text}.`);
+
+// Not for what begins with a name of the user's: "cat" and "Cat" are two classes.
 export function sentence(text) {
   const trimmed = text.trim();
-  const stop = /[.!?…]$/.test(trimmed) ? "" : ".";
-  return `${trimmed.slice(0, 1).toUpperCase()}${trimmed.slice(1)}${stop}`;
+  return stopped(`${trimmed.slice(0, 1).toUpperCase()}${trimmed.slice(1)}`);
 }
