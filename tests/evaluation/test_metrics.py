@@ -106,7 +106,7 @@ def test_an_empty_split_has_no_numbers_but_all_fields():
     for name in ("accuracy", "balanced_accuracy", "balanced_accuracy_interval", "log_loss", "brier", "ece"):
         assert result[name] is None, name
     nothing = {"n": 0, "precision": None, "recall": None, "f1": None}
-    nothing |= {"groups": 0, "precision_interval": None, "recall_interval": None}
+    nothing |= {"groups": 0, "precision_interval": None, "recall_interval": None, "f1_interval": None}
     assert result["per_class"]["class 0"] == nothing
     json.dumps(result, allow_nan=False)
 
@@ -219,6 +219,13 @@ def test_odd_splits_have_all_numbers(rows, classes, labels):
         for row in result["per_class"].values():
             assert (row["recall"] is None) == (row["recall_interval"] is None) == (row["n"] == 0)
             assert (row["precision"] is None) == (row["precision_interval"] is None)
+            assert (row["f1"] is None) == (row["f1_interval"] is None)
+            for name in ("precision", "f1"):
+                if row[name] is not None:
+                    low, high = row[f"{name}_interval"]
+                    assert 0 <= low <= row[name] + 1e-12
+                    assert row[name] - 1e-12 <= high <= 1
+                    assert low < high
 
 
 def test_unfamiliar_images_are_counted():

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
 # The normal distribution's 97.5 % point.
-_Z = 1.959963984540054
+Z = 1.959963984540054
 # Points of the grid over the logit of the accuracy and over r. Twice as many move a bound by less than 0.0005.
 _ACCURACIES, _LIKENESSES = 81, 16
 # How likely it is held beforehand that images of a group are no more alike than any others, r = 0 (decision 7).
@@ -54,9 +54,9 @@ def wilson(successes: float, n: float) -> Interval:
     if n <= 0:
         return 0.0, 1.0
     share = successes / n
-    middle = share + _Z**2 / (2 * n)
-    half = _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    low, high = (middle - half) / (1 + _Z**2 / n), (middle + half) / (1 + _Z**2 / n)
+    middle = share + Z**2 / (2 * n)
+    half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    low, high = (middle - half) / (1 + Z**2 / n), (middle + half) / (1 + Z**2 / n)
     # At the ends one bound is 0 or 1 by algebra; floating point misses it by a hair.
     return (0.0 if share == 0 else low), (1.0 if share == 1 else high)
 
@@ -197,7 +197,7 @@ def student(freedom: int) -> float:
     """
     if freedom <= 2:
         return (12.706, 4.303)[freedom - 1]
-    z = _Z
+    z = Z
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fieldmark.evaluation.calibration import GREATEST_LOSS, brier_scores, calibration_error, log_losses, reliability
 from fieldmark.evaluation.curves import precision_recall, roc
+from fieldmark.evaluation.effective import ratio_of
 from fieldmark.evaluation.intervals import (
     Share,
     accuracy_interval,
@@ -166,13 +167,21 @@ def _class_intervals(
     recall: Share | None,
 ) -> dict[str, Any]:
     """Return what a class's row has beside its counts; intervals are None where there are no images."""
-    answered = np.flatnonzero(predicted == label)
-    precision = share_of(labels[answered] == label, [groups[row] for row in answered.tolist()])
+    of_class, answered = labels == label, predicted == label
+    precision = ratio_of(of_class & answered, answered, groups)
+    both = ratio_of(of_class & answered, of_class | answered, groups)
     return {
-        "groups": len({groups[row] for row in np.flatnonzero(labels == label).tolist()}),
+        "groups": len({groups[row] for row in np.flatnonzero(of_class).tolist()}),
         "precision_interval": [precision.low, precision.high] if precision else None,
         "recall_interval": [recall.low, recall.high] if recall else None,
+        # F1 rises with the share of the images of either kind that are of both, and so do its bounds
+        "f1_interval": [_f1_of(both.low), _f1_of(both.high)] if both else None,
     }
+
+
+def _f1_of(both: float) -> float:
+    """Return F1 from Jaccard's index: of the images that are of a class or answered as it, the share that are both."""
+    return 2 * both / (1 + both)
 
 
 def _with_labels(predictions: Predictions) -> Predictions:
