@@ -86,7 +86,7 @@ def split_metrics(
     return result | {
         "positive_class": classes[1],
         "roc": roc(probabilities[:, 1], labels, groups),
-        "precision_recall": precision_recall(probabilities[:, 1], labels),
+        "precision_recall": precision_recall(probabilities[:, 1], labels, groups),
     }
 
 
