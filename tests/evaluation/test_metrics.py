@@ -91,8 +91,8 @@ def test_fields_are_those_of_the_contract_and_json():
     result = measured(probabilities, labels)
     fields = (
         "n groups accuracy accuracy_interval interval_method balanced_accuracy balanced_accuracy_interval log_loss "
-        "log_loss_interval brier brier_interval ece reliability per_class confusion classes positive_class roc "
-        "precision_recall"
+        "log_loss_interval brier brier_interval ece ece_interval reliability per_class confusion classes "
+        "positive_class roc precision_recall"
     )
     assert list(result) == fields.split()
     assert result["positive_class"] == "class 1"
@@ -103,7 +103,15 @@ def test_fields_are_those_of_the_contract_and_json():
 def test_an_empty_split_has_no_numbers_but_all_fields():
     result = measured(np.zeros((0, 3), np.float32), np.zeros(0, np.int32))
     assert (result["n"], result["groups"], result["accuracy_interval"]) == (0, 0, [0.0, 1.0])
-    for name in ("accuracy", "balanced_accuracy", "balanced_accuracy_interval", "log_loss", "brier", "ece"):
+    for name in (
+        "accuracy",
+        "balanced_accuracy",
+        "balanced_accuracy_interval",
+        "log_loss",
+        "brier",
+        "ece",
+        "ece_interval",
+    ):
         assert result[name] is None, name
     nothing = {"n": 0, "precision": None, "recall": None, "f1": None}
     nothing |= {"groups": 0, "precision_interval": None, "recall_interval": None, "f1_interval": None}

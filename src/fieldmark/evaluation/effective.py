@@ -16,33 +16,34 @@ import numpy.typing as npt
 
 from fieldmark.evaluation.intervals import Correct, Interval, Share, Z, share_of, student, wilson
 
-Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.integer]
 
 # Few groups that tell (with a mistake) know badly how much images of a group are alike: half a group more is imagined
 # that says they stand or fall as a whole. None gave coverage from .87 on, a quarter .92, a half .93 (decision 7).
 IMAGINED_GROUPS = 0.5
 
 
-def ratio_of(hits: Correct, among: Correct, groups: Sequence[str]) -> Share | None:
-    """Return the share of `hits` (n,) among the images picked by `among` (n,), with its interval over groups (n,).
+def ratio_of(hits: Correct, among: Correct, numbers: Numbers) -> Share | None:
+    """Return the share of `hits` (n,) among the images picked by `among` (n,), with its interval over groups.
+
+    `numbers` (n,) are those of the images' groups, as `group_numbers` gives them.
 
     Precision is the share of right answers among the answers of a class. None where no image is picked. Where every
     image is its own group: Wilson's interval; where all picked are of one group: that of `share_of`.
 
     >>> answered = np.array([True, True, True, False] * 5)
     >>> right = answered & (np.arange(20) > 1)
-    >>> precision = ratio_of(right, answered, [str(row // 4) for row in range(20)])
+    >>> precision = ratio_of(right, answered, np.arange(20) // 4)
     >>> round(precision.value, 2), round(precision.low, 2), round(precision.high, 2)
     (0.87, 0.33, 0.99)
     """
     picked = np.flatnonzero(among)
     if not len(picked):
         return None
-    numbers = group_numbers(groups)
     sizes = np.bincount(numbers[picked]).astype(np.float64)
     count, answering = int(numbers.max()) + 1, int((sizes > 0).sum())
-    if count == len(groups) or answering == 1:
-        return share_of(hits[picked], [groups[row] for row in picked.tolist()])
+    if count == len(numbers) or answering == 1:
+        return share_of(hits[picked], [str(number) for number in numbers[picked].tolist()])
     right = np.bincount(numbers[np.flatnonzero(hits & among)], minlength=len(sizes))
     share = float(right.sum() / sizes.sum())
     variance = count / (count - 1) * float(((right - share * sizes) ** 2).sum()) / len(picked) ** 2
@@ -76,7 +77,7 @@ def effective_interval(
     return wilson(share * n, n)
 
 
-def standing_whole(numbers: npt.NDArray[np.integer]) -> float:
+def standing_whole(numbers: Numbers) -> float:
     """Return how many images tell as much as these, with the numbers of their groups, if groups stood or fell whole.
 
     Kish's effective number of groups: (sum of sizes)² / sum of squared sizes.
