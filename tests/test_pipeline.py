@@ -329,6 +329,10 @@ def test_evaluate_and_compare_find_groups_by_the_rule_of_the_training(sequences:
     assert f"groups: {found['group_rule']['meaning']}" in evaluation_lines(found)
     shutil.copy(run.model, tmp_path / "alone.onnx")
     assert "of 4 images in 1 group; 95 %" in evaluation_lines(found)[0]
+    cat = found["per_class"]["cat"]
+    for name in ("recall", "f1"):
+        bounds = "–".join(f"{bound:.3f}" for bound in cat[f"{name}_interval"])
+        assert f"{name} {cat[name]:.3f} ({bounds})" in evaluation_lines(found)[1]
     compared = fieldmark.compare(run.folder, tmp_path / "alone.onnx", some.parent)
     assert compared["groups"] == 1
     assert "on 4 images in 1 group:" in compared["sentence"]

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fieldmark.evaluation import intervals
+from fieldmark.evaluation.calibration import brier_scores, log_losses
 from fieldmark.evaluation.intervals import (
     Share,
     accuracy_interval,
@@ -121,12 +122,52 @@ def test_students_t_is_scipys(freedom):
 
 
 def test_the_mean_of_values_is_students_over_groups():
-    values = np.random.default_rng(0).normal(size=30)
+    half = np.random.default_rng(0).normal(size=15)
+    values = np.concatenate([half, -half])  # not skewed
     low, high = mean_interval(values, [str(row) for row in range(30)])
     assert (low, high) == pytest.approx(stats.t.interval(0.95, 29, values.mean(), stats.sem(values)), rel=1e-3)
     doubled = mean_interval(np.repeat(values, 5), [str(row // 5) for row in range(150)])
     assert doubled == pytest.approx([low, high], rel=1e-9)  # copies tell nothing new
     assert mean_interval(values, ["a"] * 30) is None
+
+
+def test_the_mean_of_values_that_are_all_alike_is_not_known_exactly():
+    names = [str(row) for row in range(30)]
+    assert mean_interval(np.full(30, 0.1), names) is None
+    low, high = mean_interval(np.full(30, 0.1), names, least=0.0, imagined=2.0)
+    assert low < 0.1 < 0.12 < high < 0.2
+
+
+def test_skewed_values_reach_further_up_than_down():
+    values = np.array([0.01] * 27 + [1.5] * 3)
+    low, high = mean_interval(values, [str(row) for row in range(30)], least=0.0)
+    assert high - values.mean() > 1.5 * (values.mean() - low)
+    assert high < 0.6  # as far as it is skewed, 1.1
+    mirrored = mean_interval(-values, [str(row) for row in range(30)], most=0.0)
+    assert mirrored == pytest.approx([-high, -low])
+
+
+@pytest.mark.parametrize(("images", "size", "strength"), [(60, 1, 3.2), (150, 1, 3.0), (80, 8, 3.2), (300, 5, 3.2)])
+def test_losses_cover_the_truth_where_mistakes_are_rare(images, size, strength):
+    """Two classes, .976 to .984 right; Student's t alone held the Brier score in .80 to .90 of the draws."""
+    random, groups = np.random.default_rng(0), images // size
+
+    def drawn(groups):
+        common = np.repeat(random.normal(size=groups), size)
+        own = random.normal(size=groups * size)
+        right = 1 / (1 + np.exp(-strength - 1.5 * (0.3**0.5 * common + 0.7**0.5 * own)))
+        return np.stack([right, 1 - right], axis=1), np.zeros(groups * size, np.int64)
+
+    losses = {"brier": brier_scores, "log_loss": log_losses}
+    truth = {name: loss(*drawn(200_000)).mean() for name, loss in losses.items()}
+    held, names = dict.fromkeys(losses, 0), [str(row // size) for row in range(images)]
+    for _ in range(400):
+        probabilities, labels = drawn(groups)
+        for name, loss in losses.items():
+            imagined = loss(probabilities, 1 - probabilities.argmax(axis=1)).mean()
+            low, high = mean_interval(loss(probabilities, labels), names, least=0.0, imagined=imagined)
+            held[name] += low <= truth[name] <= high
+    assert min(held.values()) / 400 >= 0.92
 
 
 def test_the_interval_of_a_mean_stays_within_what_values_can_be() -> None:

@@ -96,3 +96,13 @@ def test_too_little_to_fit_says_so():
     assert (curve["gain_of_doubling"], len(curve["points"])) == (None, 1)
     assert "Too few groups" in curve["sentence"]
     assert not_measured("Why.")["sentence"] == "Why."
+
+
+def test_fits_that_answer_all_alike_leave_a_grain_of_doubt():
+    """Each image in both classes: half of the answers are wrong whatever the number of images (0.0 to 0.0 before)."""
+    alike = [Point(float(size), np.arange(20) % 2 == 0) for size in (4, 8, 16)]
+    curve = learning_curve(alike, names(20), images=20)
+    low, high = curve["gain_interval"]
+    assert curve["gain_of_doubling"] == pytest.approx(0, abs=1e-9)
+    assert low < -0.05 < 0.05 < high  # an answer is .05
+    assert "hardly worth" not in curve["sentence"]

@@ -91,8 +91,8 @@ def test_fields_are_those_of_the_contract_and_json():
     result = measured(probabilities, labels)
     fields = (
         "n groups accuracy accuracy_interval interval_method balanced_accuracy balanced_accuracy_interval log_loss "
-        "log_loss_interval brier brier_interval ece reliability per_class confusion classes positive_class roc "
-        "precision_recall"
+        "log_loss_interval brier brier_interval ece ece_interval reliability per_class confusion classes "
+        "positive_class roc precision_recall"
     )
     assert list(result) == fields.split()
     assert result["positive_class"] == "class 1"
@@ -103,10 +103,18 @@ def test_fields_are_those_of_the_contract_and_json():
 def test_an_empty_split_has_no_numbers_but_all_fields():
     result = measured(np.zeros((0, 3), np.float32), np.zeros(0, np.int32))
     assert (result["n"], result["groups"], result["accuracy_interval"]) == (0, 0, [0.0, 1.0])
-    for name in ("accuracy", "balanced_accuracy", "balanced_accuracy_interval", "log_loss", "brier", "ece"):
+    for name in (
+        "accuracy",
+        "balanced_accuracy",
+        "balanced_accuracy_interval",
+        "log_loss",
+        "brier",
+        "ece",
+        "ece_interval",
+    ):
         assert result[name] is None, name
     nothing = {"n": 0, "precision": None, "recall": None, "f1": None}
-    nothing |= {"groups": 0, "precision_interval": None, "recall_interval": None}
+    nothing |= {"groups": 0, "precision_interval": None, "recall_interval": None, "f1_interval": None}
     assert result["per_class"]["class 0"] == nothing
     json.dumps(result, allow_nan=False)
 
@@ -219,6 +227,13 @@ def test_odd_splits_have_all_numbers(rows, classes, labels):
         for row in result["per_class"].values():
             assert (row["recall"] is None) == (row["recall_interval"] is None) == (row["n"] == 0)
             assert (row["precision"] is None) == (row["precision_interval"] is None)
+            assert (row["f1"] is None) == (row["f1_interval"] is None)
+            for name in ("precision", "f1"):
+                if row[name] is not None:
+                    low, high = row[f"{name}_interval"]
+                    assert 0 <= low <= row[name] + 1e-12
+                    assert row[name] - 1e-12 <= high <= 1
+                    assert low < high
 
 
 def test_unfamiliar_images_are_counted():

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fieldmark.errors import ModelFileError, OutputError
-from fieldmark.evaluation.metrics import metrics_of
+from fieldmark.evaluation.metrics import metrics_of, percent
 from fieldmark.evaluation.predictions import read_csv
 from fieldmark.report.panels import PANELS
 from fieldmark.report.render import render_report
@@ -289,10 +289,18 @@ def test_a_run_of_an_older_version_renders(run):
     metrics = read(run / "metrics.json")
     del metrics["learning_curve"]
     for split in ("train", "validation"):
-        for name in ("reliability", "brier", "roc", "precision_recall", "unfamiliar", "log_loss_interval"):
+        for name in (
+            "reliability",
+            "brier",
+            "roc",
+            "precision_recall",
+            "unfamiliar",
+            "log_loss_interval",
+            "ece_interval",
+        ):
             del metrics[split][name]
         for row in metrics[split]["per_class"].values():
-            del row["recall_interval"], row["precision_interval"]
+            del row["recall_interval"], row["precision_interval"], row["f1_interval"]
     write(run / "metrics.json", metrics)
     lines = (run / "predictions.csv").read_text().splitlines()
     (run / "predictions.csv").write_text("\n".join(line.rsplit(",", 2)[0] for line in lines) + "\n")
@@ -328,6 +336,16 @@ def test_thresholds_by_costs_say_what_they_were_chosen_on(run):
     text = " ".join(rendered(run).text.split())
     assert "Where one mistake costs more than the other" in text
     assert re.search(r"chosen on these very \d+ images, so its cost is optimistic: expect more on others", text)
+
+
+def test_f1_and_calibration_error_and_average_precision_stand_beside_their_intervals(run):
+    numbers = read(run / "metrics.json")["validation"]
+    text = " ".join(rendered(run).text.split())
+    assert f"calibration error is {numbers['ece']:.3f} (95 % interval {numbers['ece_interval'][0]:.3f} to" in text
+    assert f"Average precision {numbers['precision_recall']['average_precision']:.3f} (95 % interval" in text
+    for row in numbers["per_class"].values():
+        low, high = row["f1_interval"]
+        assert f"{percent(low)} to {percent(high)}" in text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_an_area_without_an_interval_says_that_none_can_be_given(run):

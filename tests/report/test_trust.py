@@ -28,9 +28,14 @@ def test_calibration_puts_confidence_beside_accuracy(run):
     assert point["low"] < point["y"] < point["high"]
 
 
-def test_bins_have_no_interval_where_the_answers_are_gone(run):
+def test_bins_and_the_calibration_error_have_the_intervals_of_the_metrics(run):
     (run / "predictions.csv").unlink()
-    data = resolve_calibration(context_of(run))
+    context = context_of(run)
+    data, numbers = resolve_calibration(context), context.contents.metrics["validation"]
+    assert data["ece_interval"] == numbers["ece_interval"]
+    assert [row["interval"] for row in data["bins"]] == [row["accuracy_interval"] for row in numbers["reliability"]]
+    del numbers["reliability"][0]["accuracy_interval"]  # as runs had it once
+    data = resolve_calibration(context)
     assert [row["interval"] for row in data["bins"]] == [None]
     assert data["chart"]["points"][0]["low"] is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fieldmark.evaluation.compare import paired_interval
 from fieldmark.evaluation.predictions import Predictions, read_csv
 from fieldmark.sweeping.plan import plan_sweep
 from fieldmark.sweeping.remarks import name_best, other_images
-from fieldmark.sweeping.table import against_best, image_rows
+from fieldmark.sweeping.table import against_best, choice_row, image_rows
 
 
 def test_images_whose_answer_depends_on_the_choice(trained: Path) -> None:
@@ -76,6 +77,24 @@ def test_what_is_surely_better_is_called_best() -> None:
     assert (against["seeds_interval"], against["told_apart"]) == (None, True)
     against, _ = told([[True] * 4], [[True] * 3 + [False]])
     assert not against["told_apart"]
+
+
+def test_seeds_that_come_to_the_same_number_are_known_to_its_grain_at_best() -> None:
+    # 40 images: a difference of one step between two seeds of which neither need be the truth
+    against, remark = told([[True] * 21 + [False] * 19] * 2, [[True] * 20 + [False] * 20] * 2)
+    assert against["difference"] == pytest.approx(1 / 40)
+    assert against["seeds_interval"] == pytest.approx([1 / 40 - 2.594 / 40, 1 / 40 + 2.594 / 40], abs=1e-4)
+    assert not against["told_apart"]
+    assert "-4.0 to +9.0 over the seeds" in remark
+
+
+def test_the_seeds_of_one_choice_never_agree_exactly(trained: Path) -> None:
+    stored = read_csv(trained / "predictions.csv").select("validation")
+    (planned,) = plan_sweep({"network": "course"}, seeds=1, folder=Path("out"))
+    row = choice_row("a", [(dataclasses.replace(planned, folder=trained), stored)] * 2)
+    low, high = row["seeds_interval"]
+    assert row["sd"] == 0
+    assert high - low > 1 / len(stored)
 
 
 def test_a_split_of_each_seed_is_said() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from fieldmark.evaluation.effective import effective_interval, group_numbers, standing_whole
 
 Scores = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.integer]
@@ -15,7 +16,9 @@ Floats = npt.NDArray[np.float64]
 
 # A curve of more points is no smoother on a screen.
 MOST_POINTS = 200
-_Z = 1.959963984540054
+# Areas near 1 vary as a share of so many times the images (of the smaller class; of the positive one) would; of less,
+# the intervals were wider than they need be (docs/decisions/0007-intervals-over-groups.md).
+IMAGES_OF_AUC, IMAGES_OF_AVERAGE_PRECISION = 4, 2
 
 
 def roc(scores: Scores, labels: Labels, groups: Sequence[str]) -> dict[str, Any] | None:
@@ -23,9 +26,9 @@ def roc(scores: Scores, labels: Labels, groups: Sequence[str]) -> dict[str, Any]
 
     A point is [false positive rate, true positive rate, threshold], at most 200; from the threshold on, the
     positive class is answered. `auc_interval` holds 95 %, with groups as what varies (DeLong 1988,
-    doi:10.2307/2531595; over clusters Obuchowski 1997, doi:10.2307/2533958), on the logit scale; None where nothing
-    varies, as when the AUC is 1, or a class has images of one group only, which cannot tell how much groups of it
-    vary. None where a class has no images.
+    doi:10.2307/2531595; over clusters Obuchowski 1997, doi:10.2307/2533958), as that of a share of as many images as
+    would vary as much (see `effective`); None where a class has images of one group only, which cannot tell how much
+    groups of it vary. None where a class has no images.
 
     >>> roc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]), list("abcd"))["auc"]
     0.75
@@ -46,14 +49,17 @@ def roc(scores: Scores, labels: Labels, groups: Sequence[str]) -> dict[str, Any]
     }
 
 
-def precision_recall(scores: Scores, labels: Labels) -> dict[str, Any] | None:
-    """Return {"average_precision", "n_positive", "n_negative", "points"}; None without images of the positive class.
+def precision_recall(scores: Scores, labels: Labels, groups: Sequence[str]) -> dict[str, Any] | None:
+    """Return {"average_precision", "average_precision_interval", "n_positive", "n_negative", "points"}, as `roc`.
 
     A point is [recall, precision, threshold], at most 200. The average is that of the precision at each step of the
-    recall, as scikit-learn's.
+    recall, as scikit-learn's. Its interval holds 95 %, over groups: a share's (Boyd, Eng & Page 2013,
+    doi:10.1007/978-3-642-40994-3_29, find bootstraps too narrow) of as many images as would vary as much, by the
+    infinitesimal jackknife; None as in `roc`. None without images of the positive class.
 
-    >>> round(precision_recall(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))["average_precision"], 4)
-    0.8333
+    >>> found = precision_recall(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]), list("abcd"))
+    >>> round(found["average_precision"], 4), [round(bound, 2) for bound in found["average_precision_interval"]]
+    (0.8333, [0.17, 0.99])
     """
     positives = int((labels == 1).sum())
     if not positives:
@@ -64,6 +70,7 @@ def precision_recall(scores: Scores, labels: Labels) -> dict[str, Any] | None:
     points = np.stack([recall, precision, thresholds], axis=1)
     return {
         "average_precision": average,
+        "average_precision_interval": _average_interval(average, np.asarray(scores, np.float64), labels, groups),
         "n_positive": positives,
         "n_negative": len(labels) - positives,
         "points": _thinned(points).tolist(),
@@ -117,22 +124,81 @@ def _counts(scores: Scores, labels: Labels) -> tuple[Floats, Floats, Floats]:
 
 
 def _area(scores: Floats, labels: Labels, groups: Sequence[str]) -> tuple[float, list[float] | None]:
-    positive, negative = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
+    """Return the area under the ROC curve with its interval."""
+    positive = labels == 1
     # Of each image: the share of the other class that it is rightly above (or below), ties a half.
-    above = (np.searchsorted(negative, scores, "left") + np.searchsorted(negative, scores, "right")) / 2 / len(negative)
-    below = 1 - (np.searchsorted(positive, scores, "left") + np.searchsorted(positive, scores, "right")) / 2 / len(
-        positive
-    )
-    area = float(above[labels == 1].mean())
-    parts = np.where(labels == 1, (above - area) / len(positive), (below - area) / len(negative))
-    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
-    sums = np.bincount(numbers.ravel(), weights=parts)
-    fewest = min(len(np.unique(numbers.ravel()[labels == label])) for label in (0, 1))
-    if fewest < 2 or not 0 < area < 1 or np.allclose(sums, 0, atol=1e-12):
+    right = np.where(positive, _above(scores[~positive], scores), 1 - _above(scores[positive], scores))
+    area = float(right[positive].mean())
+    numbers = group_numbers(groups)
+    if _fewest(numbers, positive) < 2:
         return area, None
-    deviation = math.sqrt(len(sums) / (len(sums) - 1) * float((sums**2).sum()))
-    middle, half = math.log(area / (1 - area)), _Z * deviation / (area * (1 - area))
-    return area, [1 / (1 + math.exp(min(half - middle, 700.0))), 1 / (1 + math.exp(max(-half - middle, -700.0)))]
+    sums = np.stack([_sums(right - area, numbers, of_class) / of_class.sum() for of_class in (positive, ~positive)])
+    of_each = [len(np.unique(numbers[of_class])) for of_class in (positive, ~positive)]
+    # Each class's groups for themselves, as there may be few of one; a group of both counts between them, too.
+    parts = [count / (count - 1) * float((row**2).sum()) for count, row in zip(of_each, sums, strict=True)]
+    count = sums.shape[1]
+    variance = sum(parts) + 2 * count / (count - 1) * float((sums[0] * sums[1]).sum())
+    # Satterthwaite 1946, doi:10.2307/3002019: how many degrees of freedom two such parts have together
+    spread = sum(part**2 / (count - 1) for count, part in zip(of_each, parts, strict=True))
+    interval = effective_interval(
+        min(area, 1.0),
+        variance,
+        images=int(min(positive.sum(), (~positive).sum())),
+        each=IMAGES_OF_AUC,
+        whole=min(standing_whole(numbers[positive]), standing_whole(numbers[~positive])),
+        telling=_telling(numbers, positive, right < 1),
+        freedom=min(count - 1, round(sum(parts) ** 2 / spread)) if spread else min(of_each) - 1,
+    )
+    return area, list(interval)
+
+
+def _average_interval(average: float, scores: Floats, labels: Labels, groups: Sequence[str]) -> list[float] | None:
+    """Return the interval of the average precision; None where a class has fewer than two groups."""
+    numbers, positive = group_numbers(groups), labels == 1
+    if _fewest(numbers, positive) < 2:
+        return None
+    thresholds, true, false = _counts(scores, labels)
+    at, every = np.searchsorted(-thresholds, -scores), true + false
+    # What one image more adds to the sum of precisions: its own, and what it changes in those of all at or below it.
+    new = np.diff(true, prepend=0.0)
+    gains, losses = (np.cumsum(row[::-1])[::-1] for row in (new / every, new * true / every**2))
+    precision = (true / every)[at]
+    influence = (positive * (precision - average + gains[at]) - losses[at]) / positive.sum()
+    sums = np.bincount(numbers, weights=influence)
+    count = len(sums)
+    # A positive image with another above it, or another with a positive one below it
+    wrong = np.where(positive, precision < 1, scores >= scores[positive].min())
+    interval = effective_interval(
+        min(average, 1.0),
+        count / (count - 1) * float((sums**2).sum()),
+        images=int(positive.sum()),
+        each=IMAGES_OF_AVERAGE_PRECISION,
+        whole=min(standing_whole(numbers[positive]), standing_whole(numbers[~positive])),
+        telling=_telling(numbers, positive, wrong),
+        freedom=count - 1,
+    )
+    return list(interval)
+
+
+def _above(others: Floats, scores: Floats) -> Floats:
+    """Return for each score (n,) the share of the others that it is above, ties a half."""
+    ordered = np.sort(others)
+    ranks = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
+    return np.asarray(ranks / 2 / len(others))
+
+
+def _sums(values: Floats, numbers: Labels, of_class: npt.NDArray[np.bool_]) -> Floats:
+    return np.asarray(np.bincount(numbers, weights=values * of_class), np.float64)
+
+
+def _fewest(numbers: Labels, positive: npt.NDArray[np.bool_]) -> int:
+    """Return how many groups the class has that has fewer."""
+    return min(len(np.unique(numbers[of_class])) for of_class in (positive, ~positive))
+
+
+def _telling(numbers: Labels, positive: npt.NDArray[np.bool_], wrong: npt.NDArray[np.bool_]) -> int:
+    """Return how many groups have a wrong image, of the class where fewer have: one image can be below many others."""
+    return _fewest(numbers[wrong], positive[wrong])
 
 
 def _thinned(points: Floats) -> Floats:

@@ -119,6 +119,8 @@ def _interval(gains: Floats, wrong: Floats, groups: Sequence[str]) -> list[float
     """
     gain, (low, high) = float(gains[0]), np.quantile(gains[1:], [0.025, 0.975])
     scatter = min(_variance(wrong[:, -2] - wrong[:, -1], groups), _variance(wrong[:, -1], groups))
+    if wrong[:, -1].any():  # classifiers that make the very same mistakes are known to the grain of one answer at best
+        scatter = max(scatter, 1.0 / len(wrong) ** 2)
     draw = student(len(set(groups))) * np.sqrt(ANOTHER_DRAW * scatter)
     below, above = np.hypot(max(0.0, gain - low), draw), np.hypot(max(0.0, high - gain), draw)
     return [max(-1.0, float(gain - below)), min(1.0, float(gain + above))]

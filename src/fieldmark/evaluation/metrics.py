@@ -13,9 +13,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark.evaluation.calibration import GREATEST_LOSS, brier_scores, calibration_error, log_losses, reliability
+from fieldmark.evaluation.calibration import (
+    GREATEST_LOSS,
+    brier_scores,
+    calibration_error,
+    calibration_interval,
+    log_losses,
+    reliability,
+    runner_up,
+)
 from fieldmark.evaluation.curves import precision_recall, roc
+from fieldmark.evaluation.effective import group_numbers, ratio_of
 from fieldmark.evaluation.intervals import (
+    Correct,
     Share,
     accuracy_interval,
     difference_interval,
@@ -58,10 +68,13 @@ def split_metrics(
     confusion = confusion_matrix(labels, predicted, classes=len(classes))
     shares = _recalls(labels, predicted, groups, len(classes))
     balanced = mean_of([share for share in shares if share is not None])
-    per_class = class_metrics(confusion)
+    per_class, numbers = class_metrics(confusion), group_numbers(groups)
     for label, row in enumerate(per_class):
-        row |= _class_intervals(label, labels, predicted, groups, shares[label])
+        row |= _class_intervals(labels == label, predicted == label, numbers, shares[label])
     losses, brier = log_losses(probabilities, labels), brier_scores(probabilities, labels)
+    # A wrong answer is seldom, and costs far more than a right one: as much as each image's runner-up would
+    wrong = runner_up(probabilities)
+    imagined = [_mean(loss(probabilities, wrong)) for loss in (log_losses, brier_scores)]
     result = {
         "n": len(labels),
         "groups": len(set(groups)),
@@ -70,11 +83,12 @@ def split_metrics(
         "interval_method": method,
         "balanced_accuracy": balanced.value if balanced else None,
         "balanced_accuracy_interval": [balanced.low, balanced.high] if balanced else None,
-        "log_loss": float(losses.mean()) if len(losses) else None,
-        "log_loss_interval": mean_interval(losses, groups, least=0.0, most=GREATEST_LOSS),
-        "brier": float(brier.mean()) if len(brier) else None,
-        "brier_interval": mean_interval(brier, groups, least=0.0, most=2.0),
+        "log_loss": _mean(losses),
+        "log_loss_interval": mean_interval(losses, groups, least=0.0, most=GREATEST_LOSS, imagined=imagined[0]),
+        "brier": _mean(brier),
+        "brier_interval": mean_interval(brier, groups, least=0.0, most=2.0, imagined=imagined[1]),
         "ece": calibration_error(probabilities, labels),
+        "ece_interval": calibration_interval(probabilities, labels, groups),
         "reliability": reliability(probabilities, labels, groups),
         "per_class": dict(zip(classes, per_class, strict=True)),
         "confusion": confusion.tolist(),
@@ -85,7 +99,7 @@ def split_metrics(
     return result | {
         "positive_class": classes[1],
         "roc": roc(probabilities[:, 1], labels, groups),
-        "precision_recall": precision_recall(probabilities[:, 1], labels),
+        "precision_recall": precision_recall(probabilities[:, 1], labels, groups),
     }
 
 
@@ -159,20 +173,26 @@ def _recalls(
 
 
 def _class_intervals(
-    label: int,
-    labels: npt.NDArray[np.integer],
-    predicted: npt.NDArray[np.integer],
-    groups: Sequence[str],
-    recall: Share | None,
+    of_class: Correct, answered: Correct, numbers: npt.NDArray[np.int64], recall: Share | None
 ) -> dict[str, Any]:
-    """Return what a class's row has beside its counts; intervals are None where there are no images."""
-    answered = np.flatnonzero(predicted == label)
-    precision = share_of(labels[answered] == label, [groups[row] for row in answered.tolist()])
+    """Return what a class's row has beside its counts; intervals are None where there are no images.
+
+    `of_class` (n,) are its images, `answered` (n,) those answered as it, `numbers` (n,) their groups'.
+    """
+    precision = ratio_of(of_class & answered, answered, numbers)
+    both = ratio_of(of_class & answered, of_class | answered, numbers)
     return {
-        "groups": len({groups[row] for row in np.flatnonzero(labels == label).tolist()}),
+        "groups": len(np.unique(numbers[of_class])),
         "precision_interval": [precision.low, precision.high] if precision else None,
         "recall_interval": [recall.low, recall.high] if recall else None,
+        # F1 rises with the share of the images of either kind that are of both, and so do its bounds
+        "f1_interval": [_f1_of(both.low), _f1_of(both.high)] if both else None,
     }
+
+
+def _f1_of(both: float) -> float:
+    """Return F1 from Jaccard's index: of the images that are of a class or answered as it, the share that are both."""
+    return 2 * both / (1 + both)
 
 
 def _with_labels(predictions: Predictions) -> Predictions:
@@ -197,6 +217,10 @@ def _gap_sentence(train: float, validation: float, interval: list[float], *, gro
     if points < 1:
         return f"{facts}. No sign of overfitting, as far as so few {few} can show."
     return f"{facts}. That may be chance: too few {few} to tell whether it overfits."
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
 def _ratio(part: float, whole: float) -> float | None:

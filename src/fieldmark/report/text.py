@@ -140,7 +140,7 @@ def evaluation_lines(numbers: dict[str, Any]) -> list[str]:
     """What an evaluation found."""
     lines = [accuracy_line("images", numbers)]
     for name, each in numbers["per_class"].items():
-        shares = "  ".join(f"{what} {_share(each[what])}" for what in ("precision", "recall", "f1"))
+        shares = "  ".join(_share(what, each) for what in ("precision", "recall", "f1"))
         lines.append(f"  {clean(name)}: n {each['n']}  {shares}")
     wrong = [
         f"{clean(row['path'])}: {clean(row['label'])} taken for {clean(row['predicted'])} ({row['probability']:.3f})"
@@ -157,8 +157,12 @@ def evaluation_lines(numbers: dict[str, Any]) -> list[str]:
     ]
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _share(what: str, numbers: dict[str, Any]) -> str:
+    """One share of a class with its interval."""
+    if numbers[what] is None:
+        return f"{what} –"
+    low, high = numbers[f"{what}_interval"]
+    return f"{what} {numbers[what]:.3f} ({low:.3f}–{high:.3f})"
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:

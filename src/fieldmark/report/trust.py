@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from fieldmark.evaluation.calibration import CALIBRATION_BINS
 from fieldmark.evaluation.curves import choose_threshold
 from fieldmark.evaluation.familiarity import UNFAMILIAR_BELOW
 from fieldmark.evaluation.intervals import share_of
@@ -25,9 +24,9 @@ def resolve_calibration(context: Context) -> Data:
     """Return how far confidence is from accuracy on the headline split, and how the probabilities were calibrated."""
     contents, split = context.contents, context.contents.split
     numbers = contents.metrics.get(split, {}) if split else {}
-    names = ("n", "groups", "ece", "brier", "brier_interval", "log_loss", "log_loss_interval")
+    names = ("n", "groups", "ece", "ece_interval", "brier", "brier_interval", "log_loss", "log_loss_interval")
     known = _known(contents.predictions, split)
-    bins = _bins(numbers.get("reliability") or [], known)
+    bins = [row | {"interval": row.get("accuracy_interval")} for row in numbers.get("reliability") or []]
     return {
         "split": split,
         **{name: numbers.get(name) for name in names},
@@ -88,21 +87,6 @@ def _known(predictions: Predictions | None, split: str | None) -> Predictions | 
         return None
     part = predictions.select(split)
     return part.keep(np.flatnonzero(part.labels >= 0).tolist())
-
-
-def _bins(rows: list[Data], part: Predictions | None) -> list[Data]:
-    """The rows of `reliability`, each with the interval of its accuracy where the answers are at hand."""
-    if part is None or sum(row["n"] for row in rows) != len(part):
-        return [row | {"interval": None} for row in rows]
-    confidence = part.probabilities[np.arange(len(part)), part.predicted].astype(np.float64)
-    # As in fieldmark.evaluation.calibration: a bin holds its upper end, the first one also 0.
-    numbers = np.clip(np.ceil(confidence * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1)
-    bins = []
-    for row in rows:
-        inside = np.flatnonzero(numbers == round(row["low"] * CALIBRATION_BINS)).tolist()
-        share = share_of(part.correct[inside], [part.groups[index] for index in inside])
-        bins.append(row | {"interval": [share.low, share.high] if share else None})
-    return bins
 
 
 def _mean(bins: list[Data], what: str) -> float | None:

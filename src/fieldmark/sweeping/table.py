@@ -34,7 +34,7 @@ def choice_row(choice: str, group: Sequence[Answered]) -> dict[str, Any]:
         "accuracies": accuracies,
         "accuracy": mean,
         "sd": statistics.stdev(accuracies) if len(group) > 1 else None,
-        "seeds_interval": _student_interval(accuracies),
+        "seeds_interval": _student_interval(accuracies, min(len(part) for _, part in group)),
         "images_interval": [low, high],
         "n": len(group[0][1]),
         "seconds": statistics.fmean(info["seconds"]["total"] for info in infos),
@@ -42,14 +42,19 @@ def choice_row(choice: str, group: Sequence[Answered]) -> dict[str, Any]:
     }
 
 
-def _student_interval(values: Sequence[float], *, least: float = 0.0) -> list[float] | None:
-    """95 % interval of the mean of a few runs, by Student's t (doi:10.1093/biomet/6.1.1), kept within `least` and 1."""
+def _student_interval(values: Sequence[float], images: int, *, least: float = 0.0) -> list[float] | None:
+    """95 % interval of the mean of a few runs, by Student's t (doi:10.1093/biomet/6.1.1), kept within `least` and 1.
+
+    Each value is counted on `images` (those of the run that has fewest), so it moves in steps of 1 / images: runs that
+    come to the very same one need not be alike. Their standard deviation is taken to be at least that of rounding to
+    such steps, step / √12 (Sheppard 1897, doi:10.1112/plms/s1-29.1.353).
+    """
     if len(values) < 2:
         return None
     from scipy.stats import t
 
-    mean = statistics.fmean(values)
-    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    mean, deviation = statistics.fmean(values), max(statistics.stdev(values), 1 / images / 12**0.5)
+    half = float(t.ppf(0.975, len(values) - 1)) * deviation / len(values) ** 0.5
     return [max(least, mean - half), min(1.0, mean + half)]
 
 
@@ -112,7 +117,7 @@ def _difference(choice: str, one: Sequence[Answered], best: Sequence[Answered]) 
     # interval is that of all answers together, laid around it.
     aside = difference - float(second.mean() - first.mean())
     images = [max(-1.0, low + aside), min(1.0, high + aside)]
-    seeds = _student_interval(each, least=-1.0)
+    seeds = _student_interval(each, min(len(a) for a, _ in pairs), least=-1.0)
     return {
         "choice": choice,
         "n": len({path for part, _ in pairs for path in part.paths}),
