@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,6 +67,7 @@ def test_what_is_contradicted_is_accused_and_comes_first() -> None:
     wrong = np.random.default_rng(1).choice(300, 15, replace=False)
     labels[wrong] = 1 - labels[wrong]
     findings, sentence, table = checked(labels, embeddings, groups, np.full(300, "train"))
+    json.dumps(table, allow_nan=False)
     accused = {row["path"] for row in table if row["accused"]}
     planted = {f"{row}.jpg" for row in wrong}
     assert len(accused & planted) >= 8

@@ -110,7 +110,7 @@ def judge(
         likelier = int(probabilities[row].argmax())
         given, other = (float(probabilities[row, label]) for label in (labels[row], likelier))
         seen = witnesses[row][likelier] if voted[row] else 0
-        accused = other >= ODDS * given and (seen > 0 or other >= enough[likelier])
+        accused = bool(other >= ODDS * given and (seen > 0 or other >= enough[likelier]))
         found.append(Suspect(int(row), likelier, given, other, seen, accused))
     found.sort(key=lambda suspect: (suspect.given_probability - suspect.likelier_probability, suspect.row))
     return dataclasses.replace(measured, suspects=[one for one in found if measured.able or one.witnesses])
