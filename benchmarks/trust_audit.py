@@ -272,7 +272,7 @@ def leaves() -> dict[str, Any]:
 
 
 def wrong_labels() -> dict[str, Any]:
-    """The share of 5 % planted labels within the first 10 % of the list, over seeds."""
+    """The share of 5 % planted labels within the first 10 % of the list, and who is accused in words, over seeds."""
     rows = {}
     for name, place in SETS.items():
         dataset, context = _with_embeddings(shared_data() / place)
@@ -284,34 +284,42 @@ def wrong_labels() -> dict[str, Any]:
 
 
 def _planted(dataset: Dataset, context: Context, where: Any) -> dict[str, Any]:
-    """Labels of 5 % of the images `where` are made wrong; how many stand in the first tenth of those suspected."""
-    classes, shares = len(dataset.classes), []
+    """Labels of 5 % of the images `where` are made wrong: how many are in the first tenth of the list, or accused."""
+    classes, shares, accused, innocent = len(dataset.classes), [], [], []
     for seed in SEEDS:
         chance = np.random.default_rng(seed)
         wrong = chance.choice(where, round(0.05 * len(where)), replace=False)
         labels = dataset.labels.copy()
         labels[wrong] = (labels[wrong] + chance.integers(1, classes, len(wrong))) % classes
-        first = [row for row in _suspected(context, labels) if row in set(where.tolist())][: round(0.1 * len(where))]
-        shares.append(len(set(first) & set(wrong.tolist())) / len(wrong))
-    untouched = _suspected(context, dataset.labels)
+        found, planted = _suspected(context, labels, where), set(wrong.tolist())
+        shares.append(len(set(list(found)[: round(0.1 * len(where))]) & planted) / len(wrong))
+        named = {row for row, is_accused in found.items() if is_accused}
+        accused.append(len(named & planted) / len(wrong))
+        innocent.append(len(named - planted))
+    untouched = _suspected(context, dataset.labels, where)
     return {
         "images": len(where),
         "planted": len(wrong),
         "found_in_first_tenth": round(statistics.mean(shares), 4),
         "least": round(min(shares), 4),
         "seeds": len(shares),
-        "suspected_without_planting": len(set(untouched) & set(where.tolist())),
+        "planted_accused": round(statistics.mean(accused), 4),
+        "right_accused": round(statistics.mean(innocent), 2),
+        "listed_without_planting": len(untouched),
+        "accused_without_planting": sum(untouched.values()),
     }
 
 
-def _suspected(context: Context, labels: Any) -> list[int]:
-    """The rows that an audit suspects, the first the most, were these the labels; grouped as an audit groups."""
+def _suspected(context: Context, labels: Any, where: Any) -> dict[int, bool]:
+    """{row asked about: accused} of the list of an audit, were these the labels; grouped as an audit groups."""
     images = dataclasses.replace(context.images, dataset=context.images.dataset.replace(labels=labels))
     found = audit_images(images)
     if splits_itself(found.dataset):
         found = with_copies_joined(images, found, context.embeddings).audit
     row_of = {path: row for row, path in enumerate(found.dataset.paths)}
-    return [row_of[each["path"]] for each in check_labels(Context(images, found, context.embeddings))[2]]
+    table = check_labels(Context(images, found, context.embeddings))[2]
+    listed = {row_of[each["path"]]: each["accused"] for each in table}
+    return {row: accused for row, accused in listed.items() if row in set(where.tolist())}
 
 
 def shortcuts(folder: Path) -> dict[str, Any]:

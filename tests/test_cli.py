@@ -244,6 +244,8 @@ def test_sweep(fieldmark: Command, faces: Path) -> None:
     assert Path(found["folder"]) == Path("sweeps", faces.name)
     again = fieldmark("sweep", faces, *options, "--channels", "4/8", "--seeds", 1)
     assert again.err.count("(kept)") == 2
+    done = fieldmark("sweep", faces, *options, "--corrections", "nowhere.csv")
+    assert (done.code, done.err.splitlines()[0]) == (2, "error: --corrections nowhere.csv: no such file")
     assert "channels 8" in again.out
     for wrong in (("--epochs", "1,many"), ("--softmax", "perhaps"), ("--optimizer", "adam,adamw"), ("--seed", "0,1")):
         done = fieldmark("sweep", faces, "--network", "course", *wrong)

@@ -194,13 +194,15 @@ def test_kinds_of_mistakes_know_which_labels_are_doubted(
     def doubting(images: Images, found: Audit, *rest: Any) -> Audit:
         rows = [{"path": path, "label": "cat", "likelier": "dog"} for path in found.dataset.paths]
         shares = {"label_probability": 0.1, "likelier_probability": 0.9, "split": "validation"}
-        return dataclasses.replace(found, suspected_labels=tuple(row | shares for row in rows))
+        doubted = (row | shares | {"accused": accused} for row in rows)
+        return dataclasses.replace(found, suspected_labels=tuple(doubted))
 
     monkeypatch.setattr(pipeline, "_checked", doubting)
-    run = fieldmark.train(sequences, out=tmp_path / "run", **SMALL, learning_rate=1e-30)
-    kinds = json.loads((run.folder / "mistakes.json").read_text())["kinds"]
-    assert kinds
-    assert [kind["suspected"] for kind in kinds] == [kind["images"] for kind in kinds]
+    for accused in (True, False):
+        run = fieldmark.train(sequences, out=tmp_path / f"run-{accused}", **SMALL, learning_rate=1e-30)
+        kinds = json.loads((run.folder / "mistakes.json").read_text())["kinds"]
+        assert kinds
+        assert [kind["suspected"] for kind in kinds] == [kind["images"] * accused for kind in kinds]
 
 
 def test_leaks_of_a_given_split_are_reported(sequences: Path, tmp_path: Path) -> None:

@@ -86,12 +86,13 @@ def inspect(
     *,
     validation: str | Path | None = None,
     group_by: str | None = None,
+    corrections: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Problems, duplicates, and groups and leaks by names and thumbnails alone. Raises DatasetError."""
     progress = progress or Progress(quiet=True)
     _, found = _read_and_grouped(
-        directory, preprocessing, validation=validation, group_by=group_by, corrections=None, progress=progress
+        directory, preprocessing, validation=validation, group_by=group_by, corrections=corrections, progress=progress
     )
     return found
 

@@ -275,7 +275,7 @@ def run_mistakes(
             vocabulary = imagenet_vocabulary()
         else:
             embeddings = own_embeddings(classifier, images)
-    doubted = {row["path"] for row in found.suspected_labels}
+    doubted = {row["path"] for row in found.suspected_labels if row["accused"]}
     first, *others = analyse_splits(predictions, embeddings, splits=splits, vocabulary=vocabulary, suspected=doubted)
     return {**first, "others": others}
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from fieldmark.checks.context import deal_folds, groups_of_classes
-from fieldmark.checks.labels import check_labels, judge, out_of_fold, suspects
+from fieldmark.checks.labels import _against, _enough, check_labels, judge, out_of_fold, suspects
 
 
 def clusters(classes: int, groups: int, size: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -40,6 +41,66 @@ def test_without_wrong_labels_hardly_any_is_suspected() -> None:
     assert len(suspects(embeddings, labels, groups, 2)) <= 3
 
 
+def blurred(*, apart: float) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Embeddings of two classes that lie one in the other, as hundreds of numbers that go together in twenty ways."""
+    random = np.random.default_rng(2)
+    labels = np.repeat([0, 1], 150)
+    ways = random.normal(size=(300, 20)) + apart * random.normal(size=(2, 20))[labels]
+    return (ways @ random.normal(size=(20, 600))).astype(np.float32), labels, [str(row) for row in range(300)]
+
+
+def test_a_likelier_class_alone_accuses_nobody() -> None:
+    embeddings, labels, groups = blurred(apart=0.15)
+    findings, sentence, table = checked(labels, embeddings, groups, np.full(300, "train"))
+    assert len(table) > 40
+    assert not any(row["accused"] for row in table)
+    assert {finding.weight for finding in findings} == {"note"}
+    assert sentence == (
+        f"No label is contradicted, of 300 images; {len(table)} are a little likelier in another class, which is no "
+        "evidence."
+    )
+    assert all(", a little likelier " in finding.sentence for finding in findings)
+
+
+def test_what_is_contradicted_is_accused_and_comes_first() -> None:
+    embeddings, labels, groups = blurred(apart=0.6)
+    wrong = np.random.default_rng(1).choice(300, 15, replace=False)
+    labels[wrong] = 1 - labels[wrong]
+    findings, sentence, table = checked(labels, embeddings, groups, np.full(300, "train"))
+    json.dumps(table, allow_nan=False)
+    accused = {row["path"] for row in table if row["accused"]}
+    planted = {f"{row}.jpg" for row in wrong}
+    assert len(accused & planted) >= 8
+    assert not accused - planted
+    assert len(table) > len(accused)
+    assert [finding.weight for finding in findings] == ["problem"] * len(accused) + ["note"] * (
+        len(table) - len(accused)
+    )
+    assert sentence.startswith(f"{len(accused)} of 300 labels may be wrong: look at these.")
+    assert sentence.endswith(
+        f" {len(table) - len(accused)} more are a little likelier in another class, which is no evidence."
+    )
+
+
+def test_each_class_has_its_own_measure_of_what_is_sure() -> None:
+    # Four times as likely is much for the first two classes, and nothing unusual for the third.
+    shares = np.array([[0.70, 0.15, 0.15]] * 4 + [[0.05, 0.05, 0.9]] * 4 + [[0.1, 0.8, 0.1], [0.15, 0.05, 0.8]])
+    labels = np.array([0, 0, 1, 0, 2, 2, 2, 2, 1, 1])
+    enough = _enough(shares, labels, np.ones(10, np.bool_))
+    np.testing.assert_allclose(enough, [0.7, (0.15 + 0.8 + 0.05) / 3, 0.85])
+    np.testing.assert_allclose(_enough(shares, labels, labels == 0), [0.7, 0.85, 0.85])
+
+
+def test_probabilities_are_shown_with_the_digits_that_tell_them_apart() -> None:
+    for other, given, shown in (
+        (0.9, 0.05, "0.90 against 0.05"),
+        (0.4294, 0.4271, "0.429 against 0.427"),
+        (0.4013, 0.4011, "0.4013 against 0.4011"),
+        (0.4, 0.4, "0.4000 against 0.4000"),
+    ):
+        assert _against({"likelier_probability": other, "label_probability": given}) == shown
+
+
 def test_a_frame_that_its_sequence_contradicts_is_found_with_two_sequences_a_class() -> None:
     embeddings, labels, groups = clusters(2, 2, 20)
     planted = labels.copy()
@@ -47,6 +108,7 @@ def test_a_frame_that_its_sequence_contradicts_is_found_with_two_sequences_a_cla
     first = suspects(embeddings, planted, groups, 2)[0]
     assert first.row == 7
     assert first.witnesses == 19
+    assert first.accused
 
 
 def test_a_class_of_one_group_is_not_judged() -> None:
@@ -76,10 +138,12 @@ def test_labels_of_other_splits_are_judged_in_the_same_list() -> None:
     outside = {f"{row}.jpg" for row in wrong if splits[row] == "validation"}
     assert {row["path"] for row in first if row["split"] == "validation"} == outside
     assert 3 <= len(outside) <= 12
-    assert [each.sentence.startswith("in validation, labelled ") for each in findings] == [
-        row["split"] == "validation" for row in table
-    ]
-    assert "of them outside of training" in sentence
+    assert {(each.paths[0], each.sentence.startswith("in validation, labelled ")) for each in findings} == {
+        (row["path"], row["split"] == "validation") for row in table
+    }
+    elsewhere = sum(row["split"] == "validation" and row["accused"] for row in table)
+    assert 3 <= elsewhere <= len(outside)
+    assert f", {elsewhere} of them outside of training: look at these." in sentence
     margins = [row["label_probability"] - row["likelier_probability"] for row in table]
     assert margins == sorted(margins)
 

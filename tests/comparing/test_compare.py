@@ -86,6 +86,41 @@ def test_a_table_elsewhere_is_honoured_where_a_folder_is_read(trained: Path, fac
         fieldmark.compare(trained, trained, corrections=table)
 
 
+def test_a_table_written_after_training_is_not_passed_over_without_a_word(
+    trained: Path, other: Path, faces: Path, tmp_path: Path
+) -> None:
+    assert not any("corrections" in remark for remark in fieldmark.compare(trained, other)["remarks"])
+    root = shutil.copytree(faces, tmp_path / "faces")
+    names = [path.name for path in sorted((root / "validation" / "happy").iterdir())]
+    rows = f"validation/happy/{names[0]},sad\nvalidation/happy/{names[1]},remove\nvalidation/happy/{names[2]},happy\n"
+    (root / "corrections.csv").write_text(f"path,label\n{rows}")
+    info = json.loads((other / "run.json").read_text("utf-8"))
+    (other / "run.json").write_text(json.dumps({**info, "root": str(root)}))
+    before = fieldmark.compare(trained, trained)
+    (remark,) = fieldmark.compare(trained, other)["remarks"]
+    assert remark.startswith(
+        f"{root / 'corrections.csv'} has 2 rows of these images that B had not been trained with: "
+    )
+    assert remark.endswith("name the directory of these images to compare by the table: fieldmark compare A B DIR")
+    (remark,) = fieldmark.compare(other, other)["remarks"]
+    assert " that A and B had not been trained with: " in remark
+    assert any(remark in line for line in compare_lines({**before, "remarks": [remark]}))
+
+
+def test_a_table_of_the_folder_validated_on_is_looked_at_too(trained: Path, faces: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(faces, tmp_path / "faces")
+    folder = shutil.copytree(trained, tmp_path / "run")
+    for table in ("predictions.csv", "dataset.csv"):
+        text = (folder / table).read_text("utf-8")
+        (folder / table).write_text(text.replace("validation/", f"{root}/validation/"), "utf-8")
+    info = json.loads((folder / "run.json").read_text("utf-8"))
+    (folder / "run.json").write_text(json.dumps({**info, "root": str(root / "train")}))
+    first = sorted((root / "validation" / "happy").iterdir())[0].name
+    (root / "validation" / "corrections.csv").write_text(f"path,label\nhappy/{first},sad\n")
+    (remark,) = fieldmark.compare(folder, folder)["remarks"]
+    assert " has a row of these images that A and B " in remark
+
+
 def test_only_what_both_share_is_compared(trained: Path, other: Path) -> None:
     lines = (other / "dataset.csv").read_text("utf-8").splitlines(keepends=True)
     column = lines[0].split(",").index("sha256")

@@ -13,6 +13,7 @@ from PIL import Image
 import fieldmark
 from fieldmark.errors import ConflictError, DatasetError, OutputError
 from fieldmark.images.corrections import correct, read_table
+from fieldmark.images.refusals import require_trainable
 from fieldmark.images.scan import scan
 from fieldmark.storage import locked
 
@@ -117,7 +118,7 @@ def test_a_table_elsewhere_replaces_it_and_each_folder_has_its_own(pets: Path, t
         ("path,label\ncat/1.jpg,\n", "expected a path and a label"),
         (
             "path,label\n" + "".join(f"{folder}/{n}.jpg,remove\n" for folder in ("cat", "dog") for n in (1, 2)),
-            "no images",
+            r"the table of corrections removes every image to train on \(4 rows\)",
         ),
     ],
 )
@@ -125,6 +126,30 @@ def test_a_wrong_table_is_refused(pets: Path, table: str, message: str) -> None:
     (pets / "corrections.csv").write_text(table)
     with pytest.raises(DatasetError, match=message):
         scan(pets)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message", "hint"),
+    [
+        (
+            "cat/1.jpg,dog\ncat/2.jpg,remove\n",
+            r"one class only, dog .* needed; the table of corrections takes 2 images of cat away$",
+            "look at the rows of that table",
+        ),
+        ("cat/1.jpg,remove\n", r"in cat \(1\).*; the table of corrections takes 1 image of cat away$", "add images"),
+        ("cat/1.jpg,dog\ndog/1.jpg,cat\n", "", ""),
+        ("cat/1.jpg,cat\n", "", ""),
+    ],
+)
+def test_a_class_that_a_table_empties_is_told_with_the_table(pets: Path, rows: str, message: str, hint: str) -> None:
+    (pets / "corrections.csv").write_text(f"path,label\n{rows}")
+    if not message:
+        require_trainable(scan(pets))
+        return
+    with pytest.raises(DatasetError, match=message) as caught:
+        require_trainable(scan(pets))
+    assert caught.value.hint is not None
+    assert hint in caught.value.hint
 
 
 def test_a_table_that_is_no_text_or_not_there(pets: Path) -> None:

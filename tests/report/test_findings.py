@@ -39,6 +39,13 @@ def test_suspects_are_few_and_counted(run):
     assert (len(data["suspects"]), data["suspected"]) == (12, 30)
 
 
+def test_only_the_accused_are_shown_as_suspects(run):
+    one = {"path": "a", "label": "cats", "likelier": "dogs", "label_probability": 0.1, "likelier_probability": 0.9}
+    change(run / "audit.json", suspected_labels=[one | {"accused": number < 2} for number in range(9)])
+    data = checks_of(run)
+    assert (len(data["suspects"]), data["suspected"]) == (2, 2)
+
+
 @pytest.mark.parametrize("audit", [{}, {"checks": [], "suspected_labels": []}])
 def test_an_audit_without_checks_has_none(run, audit):
     change(run / "audit.json", **{"checks": [], "suspected_labels": [], "corrections": []} | audit)

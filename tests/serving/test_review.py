@@ -65,12 +65,23 @@ def test_unfamiliar_images_come_last_the_least_familiar_first() -> None:
 def test_a_planted_wrong_label_is_suspected() -> None:
     random = np.random.default_rng(0)
     labels = np.repeat([0, 1], 20).astype(np.int32)
-    embeddings = (random.normal(size=(40, 6)) + 4 * labels[:, None]).astype(np.float32)
+    embeddings = (random.normal(size=(40, 600)) + 4 * labels[:, None]).astype(np.float32)
     labels[3] = 1
     paths = tuple(f"{row}.jpg" for row in range(40))
     (item,) = suspected_items(Gallery(embeddings, labels, paths, paths, ("cat", "dog")))
     assert (item.path, item.label, item.suggested, item.reason) == ("3.jpg", "dog", "cat", "suspected_label")
     assert suspected_items(Gallery(embeddings[:3], labels[:3], paths[:3], paths[:3], ("cat", "dog"))) == []
+
+
+def test_a_class_that_is_only_likelier_is_no_suspicion_and_comes_last(tmp_path: Path) -> None:
+    run = make_run(tmp_path, wrong=2)
+    mistaken, right = [row["path"] for row in read(run / "mistakes.json")["mistakes"]], "cats/right.jpg"
+    row = {"label": "cats", "likelier": "dogs", "label_probability": 0.4101, "likelier_probability": 0.4294}
+    paths = [right, *mistaken]
+    change(run / "audit.json", suspected_labels=[row | {"path": path, "accused": False} for path in paths])
+    items = opened(run).page()["items"]
+    assert {item["reason"] for item in items if item["path"] in paths[1:]} == {"mistake"}
+    assert (items[-1]["path"], items[-1]["reason"]) == (right, "likelier_class")
 
 
 def test_a_suspected_label_keeps_its_split() -> None:

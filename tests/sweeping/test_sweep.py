@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 import fieldmark
-from fieldmark.errors import FieldmarkError, OutputError, RecipeError
+from fieldmark.errors import DatasetError, FieldmarkError, OutputError, RecipeError
+from fieldmark.images.scan import scan
 from fieldmark.report.dots import DOT, dodged, dot_plot
 from fieldmark.report.lines import sweep_lines
 from fieldmark.runs import Run
@@ -27,7 +28,16 @@ def trainings(trained: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Trainings take no time here: each is a copy of one run under its own recipe. Returns the folders trained."""
     done: list[Path] = []
 
-    def train(directory: Path, *, out: Path, validation: Path | None, progress: object, **choices: Any) -> Run:
+    def train(
+        directory: Path,
+        *,
+        out: Path,
+        validation: Path | None,
+        corrections: Path | None,
+        progress: object,
+        **choices: Any,
+    ) -> Run:
+        scan(directory, validation=validation, corrections=corrections)
         network = choices.pop("network")
         recipe, _ = choose(network, choices)
         shutil.copytree(trained, out)
@@ -94,6 +104,34 @@ def test_other_runs_and_other_files_are_left_alone(faces: Path, tmp_path: Path, 
     with pytest.raises(OutputError, match=r"thesis\.txt"):
         fieldmark.sweep(faces, seeds=1, out=out, image_size=24, **RECIPE)
     assert (out / "seed-0" / "thesis.txt").read_text() == "mine"
+
+
+def test_every_training_honours_the_table_of_corrections(
+    faces: Path, tmp_path: Path, trainings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    copy = fieldmark.pipeline.train  # type: ignore[attr-defined]
+
+    def train(directory: Path, **options: Any) -> Run:
+        given.append(options["corrections"])
+        run: Run = copy(directory, **options)
+        return run
+
+    monkeypatch.setattr("fieldmark.pipeline.train", train)
+    table = tmp_path / "elsewhere.csv"
+    table.write_text("path,label\ntrain/happy/nobody.png,sad\n")
+    sweep = {"image_size": 24, "seeds": 1, "out": tmp_path / "out", **RECIPE}
+    with pytest.raises(DatasetError, match=r"elsewhere\.csv: no image has the path"):
+        fieldmark.sweep(faces, corrections=table, **sweep)
+    assert given == []
+    first = sorted((faces / "train" / "happy").iterdir())[0].name
+    table.write_text(f"path,label\ntrain/happy/{first},sad\n")
+    fieldmark.sweep(faces, corrections=table, **sweep)
+    assert given == [table]
+    # The run that was trained without the table, of the same name, is of other labels
+    fieldmark.sweep(faces, **sweep | {"out": tmp_path / "other"})
+    with pytest.raises(OutputError, match="other images"):
+        fieldmark.sweep(faces, corrections=table, **sweep | {"out": tmp_path / "other"})
 
 
 @pytest.mark.parametrize(

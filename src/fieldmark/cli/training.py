@@ -65,6 +65,7 @@ def sweep(
     seeds: Annotated[int, typer.Option(help="Trainings of every choice, each with a seed of its own.", min=1)] = 3,
     validation: Validation = None,
     out: Annotated[Path | None, typer.Option(help="The sweep's folder; otherwise sweeps/<directory>.")] = None,
+    corrections: Corrections = None,
     quiet: Quiet = False,
     as_json: Json = False,
     **choices: Any,
@@ -78,7 +79,13 @@ def sweep(
     from fieldmark.training.progress import Progress
 
     found = sweeping.sweep(
-        directory, validation=validation, seeds=seeds, out=out, progress=Progress(quiet=quiet), **choices
+        directory,
+        validation=validation,
+        seeds=seeds,
+        out=out,
+        corrections=corrections,
+        progress=Progress(quiet=quiet),
+        **choices,
     )
     show(as_json, found, lines.sweep_lines(found))
     return INTERRUPTED if found["interrupted"] else 0

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.classifier import Classifier
-from fieldmark.errors import DatasetError, ModelFileError
+from fieldmark.errors import DatasetError, FieldmarkError, ModelFileError
 from fieldmark.evaluating import recorded_rule, scan_labelled
 from fieldmark.evaluation.predictions import Predictions, read_csv
 from fieldmark.images.audit import audit_images
 from fieldmark.images.names import counted, some
 from fieldmark.images.read import read
+from fieldmark.images.scan import labels_by_tables
 from fieldmark.runs import Run
 from fieldmark.storage import unguard
 from fieldmark.training.learn import file_answers
@@ -81,6 +82,43 @@ def stored_answers(
         f"{first.name} and {second.name} held out no image in common",
         hint="name a directory of labelled images that neither was trained on: fieldmark compare A B DIR",
     )
+
+
+def corrected_since(first: Side, second: Side, answers: tuple[Answers, Answers]) -> list[str]:
+    """Remarks on tables of corrections that give compared images other labels than those stored with the runs."""
+    remarks: dict[str, list[str]] = {}
+    for name, side, own in zip("AB", (first, second), answers, strict=True):
+        for table, count in _changed_since(side, own.predictions):
+            rows = "a row" if count == 1 else f"{count:,} rows"
+            remarks.setdefault(f"{table} has {rows} of these images that", []).append(name)
+    return [
+        f"{found} {' and '.join(names)} had not been trained with: compared are the answers and labels stored with the "
+        "runs; name the directory of these images to compare by the table: fieldmark compare A B DIR"
+        for found, names in remarks.items()
+    ]
+
+
+def _changed_since(side: Side, predictions: Predictions) -> list[tuple[Path, int]]:
+    """Each table of a run's dataset as it is now, with how many of the images it corrects otherwise than stored."""
+    if side.run is None:
+        return []
+    label_of = dict(zip(predictions.paths, predictions.labels.tolist(), strict=True))
+    stored = {path: predictions.classes[label] for path, label in label_of.items()}
+    try:
+        tables = labels_by_tables(Path(side.run.info["root"]), _validated_on(stored))
+    except FieldmarkError:
+        return []  # a broken table; every command that reads the folder says so
+    counts = [(table, sum(stored.get(path, to) != to for path, to in labels.items())) for table, labels in tables]
+    return [(table, count) for table, count in counts if count]
+
+
+def _validated_on(stored: dict[str, str]) -> Path | None:
+    """The folder of --validation where it lies outside of the dataset: its images have absolute paths."""
+    folders = (
+        (Path(path).parent.as_posix(), f"/{label}") for path, label in stored.items() if Path(path).is_absolute()
+    )
+    # Of an image that was corrected, the folder bears another class's name.
+    return next((Path(folder.removesuffix(end) or "/") for folder, end in folders if folder.endswith(end)), None)
 
 
 def _stored(side: Side) -> Answers:

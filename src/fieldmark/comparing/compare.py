@@ -14,7 +14,7 @@ import numpy as np
 
 from fieldmark import storage
 from fieldmark.classifier import Classifier, load
-from fieldmark.comparing.answers import Side, fresh_answers, shared_classes, stored_answers
+from fieldmark.comparing.answers import Side, corrected_since, fresh_answers, shared_classes, stored_answers
 from fieldmark.comparing.flips import flip_grid
 from fieldmark.errors import RecipeError
 from fieldmark.evaluation.compare import compare_predictions
@@ -38,7 +38,8 @@ def compare(
     """Compare two run folders or classifier files, A and B, on the same images.
 
     Without `directory` the images are those that both runs held out and stored, matched by content: the validation
-    split, or the test split where validation shares none. With it they are the images of its class folders, as its
+    split, or the test split where validation shares none. Labels are those stored; a remark says where a table of
+    corrections has other ones by now. With it they are the images of its class folders, as its
     `corrections.csv` sets them right, or the table `corrections`. Only classes that both know are compared. `out` is a
     folder for `compare.json` and `flips.png`.
 
@@ -58,6 +59,7 @@ def compare(
     corrected: list[dict[str, str]] = []  # stored answers are of labels that each training corrected
     if directory is None:
         split, answers, more = stored_answers(*sides, shared)
+        more += corrected_since(*sides, answers)
     else:
         split, table = None, Path(corrections) if corrections is not None else None
         answers, more, corrected = fresh_answers(*sides, shared, Path(directory), progress, corrections=table)

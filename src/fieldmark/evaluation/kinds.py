@@ -12,14 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fieldmark.evaluation.clusters import Embeddings, cluster, usual_similarity
 from fieldmark.evaluation.mistakes import mistakes, most_confused
 from fieldmark.evaluation.predictions import Predictions
 
-Embeddings = npt.NDArray[np.float32]
-
 NEAREST = 3  # training images named with each mistake
-# The clustering holds the similarity of every two mistakes: 2,000 take 32 MB. More join the nearest kind.
-CLUSTERED = 2_000
 ROWS = 512  # whose similarities to all training images are held at a time
 REACHED = 0.95  # of the training images have another one that is alike
 # A thing is named from so much more of its probability than training images of the class have. ImageNet's layer names
@@ -27,6 +24,7 @@ REACHED = 0.95  # of the training images have another one that is alike
 # .6, 6 % at .5, 36 % at .2 and 93 % at .05; of 256 horses and humans ("suit", "dumbbell") 14 %, 18 %, 52 % and 97 %.
 SURPLUS = 0.6
 FEW = 5  # similar training images
+SMALL_CLASS = 10  # training images: of fewer, how alike they are says little
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,10 +53,12 @@ def analyse_mistakes(
     """Return the content of `mistakes.json`: the mistakes of one split, their nearest training images, and their kinds.
 
     `predictions` holds the images of all splits; `embeddings` (n, d) belong to its rows, None where the network has
-    none. A kind is a cluster of misclassified images of one class that look alike to the network (average linkage on
-    the cosine), cut at `similarity`: 95 of 100 training images have one of another group that is at least so alike.
+    none. A kind is a cluster of misclassified images of one class that look alike to the network (see
+    `fieldmark.evaluation.clusters`); all mistakes of a class are one kind where none stands apart from the others.
+    Training images are similar to a kind from `similarity` on to one of its images: 95 of 100 training images have
+    one of another group that is at least so alike.
 
-    `suspected` are paths of images whose label an audit doubts: kinds say how many of theirs are among them.
+    `suspected` are paths of images whose label an audit accuses: kinds say how many of theirs are among them.
     Of several splits, `analyse_splits` looks at the training images once.
 
     {"split", "n", "wrong", "similarity", "confused": pairs, "mistakes": [{"path", "label", "predicted", "probability",
@@ -148,6 +148,7 @@ class _Training:
     similarity: float  # from which two images are alike
     vocabulary: Vocabulary | None
     usual: dict[int, npt.NDArray[np.float64]]  # {label: mean probability of each word}
+    groups: tuple[str, ...]
 
     @classmethod
     def of(
@@ -166,7 +167,16 @@ class _Training:
             similarity=typical_similarity(unit, [predictions.groups[row] for row in rows]),
             vocabulary=vocabulary,
             usual=usual,
+            groups=tuple(predictions.groups[row] for row in rows),
         )
+
+    def usual_similarity(self, label: int) -> tuple[float, float]:
+        """How alike training images of a class are, of different groups; of a small class those of all classes."""
+        own = np.flatnonzero(self.labels == label)
+        rows = own if len(own) >= SMALL_CLASS else np.arange(len(self.labels))
+        groups = [self.groups[row] for row in rows.tolist()]
+        found = usual_similarity(self.unit[rows], self.labels[rows], groups)
+        return (self.similarity, self.similarity) if found is None else found
 
     def nearest(self, cosines: npt.NDArray[np.float32]) -> list[dict[str, Any]]:
         """The training images with the greatest of these cosines."""
@@ -194,7 +204,7 @@ def _kinds(
 ) -> list[dict[str, Any]]:
     """The kinds in their order; each mistake of `listed` is told its kind, its nearest images and its words."""
     unit = _unit(embeddings)
-    kind_of = _clustered(unit, labels, training.similarity)
+    kind_of = _clustered(unit, labels, training)
     kinds: list[dict[str, Any]] = []
     for number in range(int(kind_of.max()) + 1):
         members = np.flatnonzero(kind_of == number).tolist()
@@ -256,32 +266,15 @@ def _unit(embeddings: Embeddings) -> Embeddings:
     return np.asarray(embeddings / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
 
-def _clustered(unit: Embeddings, labels: npt.NDArray[np.int32], similarity: float) -> npt.NDArray[np.int64]:
+def _clustered(unit: Embeddings, labels: npt.NDArray[np.int32], training: _Training) -> npt.NDArray[np.int64]:
     """The number of each mistake's kind, from 0; every kind has one label, because that is what to photograph."""
     kinds = np.zeros(len(unit), dtype=np.int64)
     number = 0
-    for label in np.unique(labels):
+    for label in np.unique(labels).tolist():
         rows = np.flatnonzero(labels == label)
-        kinds[rows] = number + _clustered_of_label(unit[rows], similarity)
+        kinds[rows] = number + cluster(unit[rows], training.usual_similarity(label))
         number = int(kinds[rows].max()) + 1
     return kinds
-
-
-def _clustered_of_label(unit: Embeddings, similarity: float) -> npt.NDArray[np.int64]:
-    from scipy.cluster.hierarchy import fcluster, linkage
-    from scipy.spatial.distance import squareform
-
-    first = unit[:CLUSTERED]
-    if len(first) == 1:
-        return np.zeros(1, dtype=np.int64)
-    distances = np.clip(1 - first.astype(np.float64) @ first.T.astype(np.float64), 0, None)
-    np.fill_diagonal(distances, 0)
-    joined = linkage(squareform(distances, checks=False), method="average")
-    kinds = fcluster(joined, t=max(0.0, 1 - similarity), criterion="distance").astype(np.int64) - 1
-    if len(unit) == len(first):
-        return np.asarray(kinds)
-    centres = np.stack([first[kinds == kind].mean(axis=0) for kind in range(kinds.max() + 1)])
-    return np.concatenate([kinds, (unit[CLUSTERED:] @ centres.T).argmax(axis=1)])
 
 
 def _counted(names: list[str]) -> dict[str, int]:
@@ -307,13 +300,10 @@ def _lacking(kind: dict[str, Any]) -> str:
     if of_label < FEW:
         return f"training has only {_images(of_label)} of {label} like these: photograph more"
     if of_label < had / 2:
-        return (
-            f"of {had} training images like these only {of_label} are {label}: photograph more like these, "
-            "and look whether the others are labelled rightly"
-        )
+        return f"of {had} training images like these only {of_label} are {label}: photograph more like these"
     return (
-        f"training has {_images(of_label)} of {label} like these: look whether these are labelled rightly, or "
-        "need more detail (a larger image size)"
+        f"training has {_images(of_label)} of {label} like these: more detail (a larger image size) may tell them "
+        "apart, or more images of them"
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fieldmark.errors import DatasetError
+from fieldmark.images.corrections import Correction
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.entries import folder_names, holds_images, identity, looks_like_image
 from fieldmark.images.names import counted, printable
@@ -69,14 +72,26 @@ def require_images(root: Path, found: Found) -> None:
     )
 
 
+def require_images_left(root: Path, found: Found, corrected: Sequence[Correction]) -> None:
+    """Raise DatasetError where a table of corrections has removed every image to train on."""
+    if not any(split in ("train", "") for _, _, split in found.images):
+        raise DatasetError(
+            f"{root}: the table of corrections removes every image to train on ({counted(len(corrected), 'row')})",
+            hint="take rows out of it, or name another table with --corrections",
+        )
+
+
 def require_two_classes(dataset: Dataset) -> None:
     """Raise DatasetError unless there is something to tell apart."""
     if len(dataset.classes) < 2:
         name = dataset.classes[0] if dataset.classes else "none"
+        taken = _taken_away(dataset)
         raise DatasetError(
             f"{dataset.root}: one class only, {printable(name)} ({counted(len(dataset), 'image')}); "
-            "at least two are needed",
-            hint=_point_elsewhere(dataset.root) or "put the images of a second class into a sub-directory of its own",
+            f"at least two are needed{taken}",
+            hint=("look at the rows of that table" if taken else "")
+            or _point_elsewhere(dataset.root)
+            or "put the images of a second class into a sub-directory of its own",
         )
 
 
@@ -88,9 +103,19 @@ def require_trainable(dataset: Dataset) -> None:
     few = [f"{printable(name)} ({count})" for name, count in zip(dataset.classes, counts, strict=True) if count < 2]
     if few:
         raise DatasetError(
-            f"{dataset.root}: fewer than two usable images in {', '.join(few)}; a class needs two at the least",
+            f"{dataset.root}: fewer than two usable images in {', '.join(few)}; a class needs two at the least"
+            f"{_taken_away(dataset)}",
             hint="add images, or move what is no class elsewhere; `fieldmark audit` lists what cannot be used",
         )
+
+
+def _taken_away(dataset: Dataset) -> str:
+    """What a table of corrections took from the classes that are too small, or no more there; empty where nothing."""
+    left = Counter(dataset.labels[(dataset.splits == "train") | (dataset.splits == "")].tolist())
+    large = {name for label, name in enumerate(dataset.classes) if left[label] >= 2}
+    taken = Counter(each.given for each in dataset.corrections if each.given not in large)
+    rows = ", ".join(f"{counted(count, 'image')} of {printable(name)}" for name, count in sorted(taken.items()))
+    return f"; the table of corrections takes {rows} away" if rows else ""
 
 
 def _neighbours(root: Path) -> str:

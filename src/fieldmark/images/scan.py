@@ -20,6 +20,7 @@ from fieldmark.images.refusals import (
     require_another,
     require_folder,
     require_images,
+    require_images_left,
 )
 from fieldmark.images.walk import Found, path_below, report_beside, walk
 
@@ -70,7 +71,7 @@ def scan(
         walk(root, validation, "validation", found, set())
     require_images(root, found)
     corrected = _correct(root, validation, corrections, found, classes)
-    require_images(root, found)
+    require_images_left(root, found, corrected)
     return _dataset(root, found, classes).replace(corrections=corrected)
 
 
@@ -98,6 +99,20 @@ def _correct(
 ) -> tuple[tables.Correction, ...]:
     """Set the labels of the images found right; what was corrected."""
     names = {name for _, name, _ in found.images} | set(classes or ())
+    corrected: list[tables.Correction] = []
+    for table, labels in labels_by_tables(root, validation, chosen):
+        found.images, changed = tables.apply(table, labels, found.images, names)
+        corrected += changed
+    return tuple(corrected)
+
+
+def labels_by_tables(
+    root: Path, validation: Path | None = None, chosen: Path | None = None
+) -> list[tuple[Path, dict[str, str]]]:
+    """Return each table of corrections that holds for a dataset, with {path as in Dataset.paths: label}.
+
+    The arguments are those of `scan`. Raises DatasetError for what is no such table.
+    """
     own, beside = tables.find_table(root, chosen), _table_beside(root, chosen)
     rows = _rows_of(own, root, beside)
     if validation is not None:
@@ -105,12 +120,10 @@ def _correct(
         # A validation folder inside of the root stands in the root's own table, which is applied already.
         done = _same(own, other) and not _same(own, beside)
         rows += _rows_of(tables.find_table(validation, None), validation, None if done else other)
-    corrected: list[tables.Correction] = []
-    for table, folder, below in rows:
-        labels = {path_below(root, folder / path): label for path, label in below.items()}
-        found.images, changed = tables.apply(table, labels, found.images, names)
-        corrected += changed
-    return tuple(corrected)
+    return [
+        (table, {path_below(root, folder / path): label for path, label in below.items()})
+        for table, folder, below in rows
+    ]
 
 
 def _rows_of(own: Path | None, folder: Path, beside: Path | None) -> list[tuple[Path, Path, dict[str, str]]]:

@@ -12,9 +12,10 @@ SUSPECTS_SHOWN = 12
 
 
 def resolve_checks(context: Context) -> Data:
-    """Return each check's answer, what accuses the data first, the probes for shortcuts, and the suspected labels."""
+    """Return each check's answer, what accuses the data first, the probes for shortcuts, and the accused labels."""
     audit, root = context.contents.audit, context.contents.root
-    suspects = audit.get("suspected_labels") or []
+    # Audits before 2026-11-24 did not tell whom to accuse of those they listed.
+    suspects = [row for row in audit.get("suspected_labels") or [] if row.get("accused", True)]
     images = context.thumbnails([row["path"] for row in suspects[:SUSPECTS_SHOWN]])
     checks = sorted(audit.get("checks") or [], key=_urgency)
     return {

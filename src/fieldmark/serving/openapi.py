@@ -206,7 +206,7 @@ SCHEMAS: dict[str, Schema] = {
         label=_maybe(_text(), "Its class in the dataset."),
         suggested=_maybe(_text(), "The class that the classifier answers."),
         probability=_maybe(_share(""), "Of the class that is suggested."),
-        reason=_text(enum=["suspected_label", "mistake", "unfamiliar"]),
+        reason=_text(enum=["suspected_label", "mistake", "unfamiliar", "likelier_class"]),
         split=_text(),
         correction=_maybe(_text(), "The class it was given, or remove."),
     ),

@@ -1,6 +1,7 @@
 """Review: the images of a run that a person should look at, and the table into which the decisions go.
 
-Three reasons bring an image here: its label is suspected, its answer is a mistake, or it is unlike the training images.
+Four reasons bring an image here: its label is suspected, its answer is a mistake, it is unlike the training images, or
+another class is a little likelier.
 What a person decides is written to the dataset's `corrections.csv` at once; no image is ever touched.
 """
 

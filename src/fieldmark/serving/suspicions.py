@@ -22,7 +22,7 @@ class Item:
     label: str  # the class it was trained with, or held against
     suggested: str  # the class it looks like
     probability: float  # of the suggested class, 0 to 1
-    reason: str  # suspected_label, mistake or unfamiliar
+    reason: str  # suspected_label, mistake, unfamiliar or likelier_class
     split: str
     rank: tuple[int, float]  # the least comes first
 
@@ -39,9 +39,12 @@ class Item:
 
 
 def ordered(items: Iterable[Item]) -> list[Item]:
-    """Each image once, for the first reason given; wrong labels before what is only unfamiliar, the surest first."""
+    """Each image once, for its weightiest reason, of equals the first given; the surest first.
+
+    Wrong labels and mistakes come before what is only unfamiliar, and last what a class is only likelier of.
+    """
     first: dict[str, Item] = {}
-    for item in items:
+    for item in sorted(items, key=lambda item: item.rank[0]):
         first.setdefault(item.path, item)
     return sorted(first.values(), key=lambda item: (item.rank, item.path))
 
@@ -49,11 +52,15 @@ def ordered(items: Iterable[Item]) -> list[Item]:
 def audited_items(suspected: Iterable[Mapping[str, Any]]) -> list[Item]:
     """The rows of `suspected_labels` in audit.json."""
     columns = ("path", "label", "likelier", "label_probability", "likelier_probability")
-    return [_doubted(*(row[name] for name in columns), split=row.get("split") or "train") for row in suspected]
+    return [
+        # Audits before 2026-11-24 did not tell whom to accuse, and those before 2026-11-20 judged training alone.
+        _doubted(*(row[name] for name in columns), accused=row.get("accused", True), split=row.get("split") or "train")
+        for row in suspected
+    ]
 
 
 def suspected_items(gallery: Gallery) -> list[Item]:
-    """Images of the gallery that probably have another label, by the check of `fieldmark audit`.
+    """Images of the gallery for which another label is likelier, by the check of `fieldmark audit`.
 
     Its groups are left out in turn and a head is fitted to the rest: some seconds for a thousand images.
     """
@@ -70,6 +77,7 @@ def suspected_items(gallery: Gallery) -> list[Item]:
             names[suspect.likelier],
             suspect.given_probability,
             suspect.likelier_probability,
+            accused=suspect.accused,
         )
         for suspect in found
     ]
@@ -112,5 +120,9 @@ def unfamiliar_items(predictions: Predictions) -> list[Item]:
     ]
 
 
-def _doubted(path: str, label: str, likelier: str, given: float, other: float, *, split: str = "train") -> Item:
-    return Item(path, label, likelier, other, "suspected_label", split, rank=(0, given - other))
+def _doubted(
+    path: str, label: str, likelier: str, given: float, other: float, *, accused: bool, split: str = "train"
+) -> Item:
+    # A class that is only likelier is no evidence, and comes last.
+    reason, place = ("suspected_label", 0) if accused else ("likelier_class", 2)
+    return Item(path, label, likelier, other, reason, split, rank=(place, given - other))

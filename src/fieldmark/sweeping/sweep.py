@@ -8,8 +8,9 @@ Every training is a normal run in a folder of its own, so that an interrupted sw
 from __future__ import annotations
 
 import csv
+import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fieldmark.errors import DatasetError, RecipeError
 from fieldmark.evaluation.predictions import read_csv
 from fieldmark.images.names import counted
 from fieldmark.report.dots import dot_plot
+from fieldmark.runs import Run
 from fieldmark.storage import guard
 from fieldmark.sweeping.plan import Planned, is_finished, plan_sweep, remove_unfinished
 from fieldmark.sweeping.remarks import name_best, other_images
@@ -37,15 +39,17 @@ def sweep(
     validation: str | Path | None = None,
     seeds: int = 3,
     out: str | Path | None = None,
+    corrections: str | Path | None = None,
     progress: Progress | None = None,
     **choices: Any,
 ) -> dict[str, Any]:
     """Train every combination of the choices with every seed; return one table of what came out.
 
     `choices` are fields of Recipe; a list (of channels: a list of tuples) means each of its values in turn. The seeds
-    are `seed` (0) and those that follow. Runs go to `out`/<choice>_seed-<n>, by default sweeps/<directory>; there, a
-    finished run of the same recipe and images is kept, an unfinished one is trained again. Besides the runs `out`
-    holds sweep.json, sweep.csv (a row a choice), images.csv (a row an image) and sweep.png.
+    are `seed` (0) and those that follow. `corrections` is a table that sets labels right, as in a training. Runs go
+    to `out`/<choice>_seed-<n>, by default sweeps/<directory>; there, a finished run of the same recipe and images is
+    kept, an unfinished one is trained again. Besides the runs `out` holds sweep.json, sweep.csv (a row a choice),
+    images.csv (a row an image) and sweep.png.
 
     Returns {"choices": [{"choice", "runs", "accuracy" (mean over seeds), "sd", "seeds_interval" (Student's t, of the
     mean; None for one seed), "images_interval" (over groups of images), "n", "seconds", "bytes", ...}], "against_best":
@@ -59,7 +63,14 @@ def sweep(
     root = Path(directory)
     folder = Path(out) if out is not None else Path("sweeps") / (root.absolute().name or "sweep")
     plan = plan_sweep(choices, seeds=seeds, folder=folder)
-    found = inspect(root, plan[0].preprocessing, validation=validation, group_by=plan[0].recipe.group_by)
+    found = inspect(
+        root,
+        plan[0].preprocessing,
+        validation=validation,
+        group_by=plan[0].recipe.group_by,
+        corrections=corrections,
+    )
+    learn = functools.partial(pipeline.train, root, validation=validation, corrections=corrections)
     if not len(found.dataset.rows(SPLIT)) and any(not each.recipe.validation_fraction for each in plan):
         raise DatasetError(
             "without validation images there is nothing to compare the choices by",
@@ -70,16 +81,16 @@ def sweep(
     for number, each in enumerate(plan, start=1):
         kept = done[each.folder]
         progress.line(f"{number}/{len(plan)}  {each.folder.name}{'  (kept)' if kept else ''}")
-        if not kept and not _trained(each, root, validation, Progress(quiet=progress.quiet)):
+        if not kept and not _trained(each, learn, Progress(quiet=progress.quiet)):
             break
         finished.append(each)
     return _written(folder, finished, planned=len(plan))
 
 
-def _trained(planned: Planned, root: Path, validation: str | Path | None, progress: Progress) -> bool:
+def _trained(planned: Planned, learn: Callable[..., Run], progress: Progress) -> bool:
     """Train; whether that came to its end."""
     remove_unfinished(planned.folder)
-    run = pipeline.train(root, validation=validation, out=planned.folder, progress=progress, **planned.choices)
+    run = learn(out=planned.folder, progress=progress, **planned.choices)
     return not run.info["interrupted"]
 
 

@@ -11,6 +11,7 @@ const REASONS = {
   suspected_label: ["Suspected label", "Images like this one mostly bear another label."],
   mistake: ["Mistake", "The classifier answered another class: it is wrong, or the label is."],
   unfamiliar: ["Unfamiliar", "Unlike anything in the training set: does it belong here at all?"],
+  likelier_class: ["Another class a little likelier", "That is no evidence: most of these labels are right."],
 };
 
 let all = []; // every item
