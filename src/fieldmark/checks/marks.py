@@ -9,6 +9,8 @@ own spots, the other at its own, while a mark is light or dark throughout, or li
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +21,10 @@ SAME = 8.0  # levels: the most that encoding changes a pixel of these small pict
 MOST_MARKED = 0.12  # of the pixels; marks of a tenth of a picture's height across it have .09
 MOST_LOST = 0.33  # of what stands out, by its square; below marks up to .27 were lost, of other scenes from .42
 AGREEING = 0.9  # correlation of what stands out in the rest
+# A letter E before white is an F with a mark on it, and of two skies with one name across them the name agrees.
+MOST_PLAIN = 0.75  # of the pixels have one level, or nearly; printed letters have .82, leaves on white paper .71
+LEAST_SHOWN = 0.05  # of the pixels stand out in both, and are the same
+STANDING_OUT = 4.0  # levels
 ONE_WAY = 0.95  # lighter, or darker, by so much of all that differs
 ONE_PLACE = 0.15  # of the picture: the rectangle around all that differs
 
@@ -34,8 +40,10 @@ def likeness_beside_marks(a: Floats, b: Floats) -> Floats:
         flat = a[near].reshape(len(near), -1), b[near].reshape(len(near), -1)
         same = (np.abs(flat[0] - flat[1]) <= SAME).astype(np.float32)
         likeness = correlation_of_details(*flat, same)
-        lost = np.minimum(*(_lost(picture, same, a.shape[1]) for picture in flat))
-        of_one = (likeness >= AGREEING) & (lost <= MOST_LOST) & _like_a_mark(b[near] - a[near])
+        lost = np.minimum(*(_lost(picture, same) for picture in flat))
+        shown = (same * _standing_out(flat[0]) * _standing_out(flat[1])).mean(axis=1) >= LEAST_SHOWN
+        shown &= np.minimum(*(_plain(picture) for picture in flat)) <= MOST_PLAIN
+        of_one = (likeness >= AGREEING) & (lost <= MOST_LOST) & shown & _like_a_mark(b[near] - a[near])
         found[near] = np.where(of_one, likeness, 0)
     return found
 
@@ -56,7 +64,22 @@ def _reach(mask: npt.NDArray[np.bool_], over: int) -> Floats:
     return np.asarray((last - first) / lines.shape[1], dtype=np.float32)
 
 
-def _lost(flat: Floats, same: Floats, side: int) -> Floats:
+def _lost(flat: Floats, same: Floats) -> Floats:
     # The share of what stands out that does where the two differ, (m,).
-    details = (flat - Around(np.ones_like(flat), side, DETAIL).mean(flat)) ** 2
+    details = _details(flat) ** 2
     return np.asarray((details * (1 - same)).sum(axis=1) / np.maximum(details.sum(axis=1), 1e-6), dtype=np.float32)
+
+
+def _standing_out(flat: Floats) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.abs(_details(flat)) > STANDING_OUT)
+
+
+def _details(flat: Floats) -> Floats:
+    return flat - Around(np.ones_like(flat), math.isqrt(flat.shape[1]), DETAIL).mean(flat)
+
+
+def _plain(flat: Floats) -> Floats:
+    # The largest share of pixels within two levels of each other either way, (m,).
+    counts = np.stack([np.bincount(row, minlength=260) for row in np.clip(np.rint(flat), 0, 255).astype(np.intp)])
+    around = sum(np.roll(counts, shift, axis=1) for shift in range(5))
+    return np.asarray(np.max(around, axis=1) / flat.shape[1], dtype=np.float32)
