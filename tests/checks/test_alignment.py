@@ -133,6 +133,7 @@ def test_where_little_agrees_along_lines_a_moved_picture_is_less_alike(
     both = pictures(scene(0), CHANGES[change](scene(0)))
     for name, value in (("crosswise", along_lines), ("detail_correlation", 0.95)):
         monkeypatch.setattr(alignment, name, lambda a, b, maps, value=value: np.full(len(a), value, np.float32))
+    monkeypatch.setattr(alignment, "likeness_beside_marks", lambda a, b: np.zeros(len(a), np.float32))
     assert similarity(both, np.array([[0, 1]])) == pytest.approx([likeness], abs=1e-3)
 
 

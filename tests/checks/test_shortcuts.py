@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -113,3 +114,89 @@ def test_chance_of_many_classes_is_not_none() -> None:
     found = _finding("border", numbers)
     assert found is not None
     assert "by chance 0.5 %" in found.sentence
+
+
+def dataset_of(pictures: np.ndarray) -> Any:
+    """A context of images (120, 56, 56, 3) of two classes, sixty each, every two of one group."""
+    count, side = len(pictures), pictures.shape[1]
+    thumbnails = pictures[:, : side // 16 * 16, : side // 16 * 16].reshape(count, 16, side // 16, 16, side // 16, 3)
+    images = SimpleNamespace(
+        thumbnails=lambda: thumbnails.mean(axis=(2, 4)).astype(np.uint8), pixels=lambda rows: pictures[rows]
+    )
+    dataset = SimpleNamespace(
+        groups=GROUPS,
+        labels=LABELS,
+        classes=("a", "b"),
+        sizes=[(side, side)] * count,
+        formats=["png"] * count,
+        file=lambda row: SimpleNamespace(stat=lambda: SimpleNamespace(st_size=1000)),
+    )
+    return SimpleNamespace(images=images, dataset=dataset, training=lambda: np.arange(count))
+
+
+def strokes(ground: int = 0) -> np.ndarray:
+    """Figures before one plain ground: class a has a bar down the middle, class b one across; both reach the border."""
+    random = np.random.default_rng(0)
+    pictures = np.full((120, 56, 56, 3), ground, np.uint8)
+    for picture, label, shift in zip(pictures, LABELS, random.integers(-6, 7, 120), strict=True):
+        (picture if label else picture.transpose(1, 0, 2))[24 + shift : 32 + shift] = 200
+    return pictures
+
+
+def with_corner(pictures: np.ndarray) -> np.ndarray:
+    pictures[LABELS == 0, 48:56, 40:56] = (90, 160, 20)
+    return pictures
+
+
+def with_frame(pictures: np.ndarray) -> np.ndarray:
+    pictures[LABELS == 0, :1] = pictures[LABELS == 0, :, :1] = 120
+    return pictures
+
+
+def on_another_ground(pictures: np.ndarray) -> np.ndarray:
+    pictures[LABELS == 0] = np.maximum(pictures[LABELS == 0], 5)
+    return pictures
+
+
+def before_scenery(pictures: np.ndarray) -> np.ndarray:
+    """A sky above, wherever the figures are, that is brighter in one class."""
+    random = np.random.default_rng(1)
+    skies = random.integers(0, 90, (120, 1, 1, 3)) + 120 * (LABELS == 0)[:, None, None, None]
+    pictures[:, :20] = np.maximum(pictures[:, :20], skies)
+    return pictures
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray) -> tuple[dict[str, str], list[str], str]:
+    monkeypatch.setattr("fieldmark.checks.shortcuts.joined_groups", lambda context: GROUPS)
+    monkeypatch.setattr("fieldmark.checks.shortcuts.compression", lambda path: None)
+    findings, answer, numbers = check_shortcuts(dataset_of(pictures))
+    problems = [finding.numbers["probe"] for finding in findings if finding.weight == "problem"]
+    return {name: each["verdict"] for name, each in numbers["probes"].items()}, problems, answer
+
+
+@pytest.mark.parametrize("ground", [0, 255, 90])
+def test_before_a_plain_ground_the_subject_tells(monkeypatch: pytest.MonkeyPatch, ground: int) -> None:
+    verdicts, problems, answer = judged(monkeypatch, strokes(ground))
+    assert (verdicts["border"], verdicts["thumbnail"]) == ("subject", "subject")
+    assert problems == []
+    assert answer.startswith("Probably not: ")
+
+
+@pytest.mark.parametrize("change", [with_corner, with_frame, on_another_ground, before_scenery])
+def test_what_is_around_the_subject_is_still_a_shortcut(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    verdicts, problems, answer = judged(monkeypatch, change(strokes()))
+    assert verdicts["border"] == "shortcut"
+    assert "border" in problems
+    assert answer.startswith("Yes, from ")
+
+
+def test_a_thumbnail_alone_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (120, 1, 1, 3)) * np.ones((1, 56, 56, 1))
+    middle = np.where(LABELS[:, None, None, None] == 0, 40, -40) * np.ones((1, 24, 24, 3))
+    pictures[:, 16:40, 16:40] += middle  # a subject lighter or darker than whatever lies around it
+    verdicts, problems, _ = judged(monkeypatch, np.clip(pictures, 0, 255).astype(np.uint8))
+    assert verdicts["thumbnail"] == "subject"
+    assert problems == []

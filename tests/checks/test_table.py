@@ -92,10 +92,11 @@ def test_frames_of_one_sequence_are_no_copies(tmp_path: Path) -> None:
         ("tiny", scene(50).resize((20, 20))),
         ("dark", scene(50).point(lambda value: value // 6)),
         ("over-exposed", scene(50).point(lambda value: 215 + value // 7)),
+        ("over-exposed", scene(50).point(lambda value: min(255, 4 * value))),
         ("nearly uniform", Image.new("RGB", (112, 112), (90, 120, 40))),
         ("odd shape", scene(50).resize((400, 100))),
         ("greyscale", scene(50).convert("L")),
-        ("blurred", scene(50).filter(ImageFilter.GaussianBlur(7))),
+        *[("blurred", scene(50).filter(ImageFilter.GaussianBlur(radius))) for radius in (4, 7, 14)],
     ],
 )
 def test_each_defect_is_found_where_it_is(scenes: Path, kind: str, image: Image.Image) -> None:

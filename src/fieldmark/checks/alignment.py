@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark.checks.details import crosswise, detail_correlation
+from fieldmark.checks.marks import likeness_beside_marks
 from fieldmark.checks.overlay import places_of, said, sample, standardised
 from fieldmark.checks.planes import Floats, reduced, turned
 from fieldmark.checks.rough import rough_maps
@@ -47,6 +48,7 @@ def similarity(pictures: Floats, pairs: Pairs) -> Floats:
 
 
 def _similarity(a: Floats, b: Floats) -> Floats:
+    beside_marks = likeness_beside_marks(a, b)
     turns, maps = rough_maps(reduced(a, ROUGH), reduced(b, ROUGH))
     b = np.stack([turned(picture[None], int(turn))[0] for picture, turn in zip(b, turns, strict=True)])
     small_a, small_b = reduced(a, COARSE), reduced(b, COARSE)
@@ -62,7 +64,7 @@ def _similarity(a: Floats, b: Floats) -> Floats:
         missing = np.clip(SURE_CROSSWISE - along_lines, 0, None)
         scores[alike] -= np.where(_moved(maps[alike]), DOUBT * missing, 0)
         scores[alike[along_lines < LEAST_CROSSWISE]] = 0
-    return scores
+    return np.maximum(scores, beside_marks)
 
 
 def _moved(maps: Floats) -> npt.NDArray[np.bool_]:

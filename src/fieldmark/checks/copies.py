@@ -29,7 +29,7 @@ from fieldmark.images.threads import ordered_map
 
 PART = 128  # pairs whose images are read at a time
 # Raised whenever the answer of `alignment.similarity` changes, so that none is remembered.
-ALIGNMENT = "1"
+ALIGNMENT = "2"
 
 # Details that agree this well are a copy (measured: see `alignment.similarity`).
 LIKENESS = 0.8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -24,13 +26,18 @@ INNER = 0.95  # of a place's surroundings must count, so that no slope is that o
 
 def detail_correlation(a: Floats, b: Floats, maps: Floats) -> Floats:
     """The correlation of the details of a and of b laid over it; 0 where the map is none that a copy could have."""
-    side = a.shape[1]
     flat, shown, inside, overlap = laid_over(a, b, maps)
-    around = [Around(inside, side, reach) for reach in (DETAIL, AROUND)]
-    details = [_details(picture, *around) for picture in (flat, shown)]
-    count = np.maximum(inside.sum(axis=1), 1)
-    correlation = (details[0] * details[1] * inside).sum(axis=1) / count
+    correlation = correlation_of_details(flat, shown, inside)
     return np.where(_plausible(maps, overlap), correlation, 0.0).astype(np.float32)
+
+
+def correlation_of_details(one: Floats, other: Floats, inside: Floats) -> Floats:
+    """The correlation of the details of square pictures (m, cells) over the places `inside`, 0 and 1, (m,)."""
+    side = math.isqrt(one.shape[1])
+    around = [Around(inside, side, reach) for reach in (DETAIL, AROUND)]
+    details = [_details(picture, *around) for picture in (one, other)]
+    count = np.maximum(inside.sum(axis=1), 1)
+    return np.asarray((details[0] * details[1] * inside).sum(axis=1) / count, dtype=np.float32)
 
 
 def _plausible(maps: Floats, inside: Floats) -> npt.NDArray[np.bool_]:

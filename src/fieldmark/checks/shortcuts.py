@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fieldmark.checks.context import Context, Floats, Rows, deal_folds, groups_of_classes
 from fieldmark.checks.fitting import Logistic, Tree, fit_logistic, fit_tree
+from fieldmark.checks.ground import ground_of, is_marked, is_plain, sides
 from fieldmark.checks.joining import joined_groups
 from fieldmark.checks.judging import balanced_accuracy
 from fieldmark.images.compression import compression
@@ -29,7 +30,6 @@ LEAST_GROUPS = 3  # of a class; with fewer, nothing about it is known when one i
 MOST_IMAGES = 20_000  # looked at, evenly spread
 DEPTH, LEAF = 4, 5  # questions of a tree, images where it ends: one odd file makes no rule
 STRENGTH = 0.1  # inverse L2 penalty of a linear probe, on standardised features
-BORDER = 0.02  # of a side
 
 
 class Probe(NamedTuple):
@@ -85,20 +85,7 @@ def _mean_colour(context: Context, rows: Rows) -> Floats:
 
 
 def _border(context: Context, rows: Rows) -> Floats:
-    parts = [np.zeros((0, 16), dtype=np.float32)]
-    for start in range(0, len(rows), 64):
-        pixels = context.images.pixels(rows[start : start + 64])
-        parts.append(_sides(pixels if pixels.shape[3] == 3 else np.repeat(pixels, 3, axis=3)))
-    return np.concatenate(parts)
-
-
-def _sides(pixels: npt.NDArray[np.uint8]) -> Floats:
-    # the mean colour of each side's outermost strip, and how much it varies
-    wide = max(1, round(BORDER * min(pixels.shape[1:3])))
-    strips = (pixels[:, :wide], pixels[:, -wide:], pixels[:, :, :wide], pixels[:, :, -wide:])
-    means = [strip.mean(axis=(1, 2), dtype=np.float32) for strip in strips]
-    spreads = [strip.std(axis=(1, 2), dtype=np.float32).mean(axis=1, keepdims=True) for strip in strips]
-    return np.concatenate(means + spreads, axis=1)
+    return sides(context, rows)
 
 
 def _thumbnail(context: Context, rows: Rows) -> Floats:
@@ -121,6 +108,14 @@ PROBES: dict[str, Probe] = {
     "border": Probe("the outermost border alone", _border, "linear", SCENERY, _PLACES),
     "thumbnail": Probe("a blurred thumbnail of 4 × 4 cells alone", _thumbnail, "linear", SCENERY, _PLACES),
 }
+# What is said instead where it is more likely the subject that tells the classes apart.
+OF_SUBJECT = {
+    "file size": "around all images lies one plain colour, so a file is large by the subject that it shows",
+    "border": "around all images lies one plain colour, so it is the subject that reaches the border",
+    "thumbnail": "border and colour tell far less, so it may be the subject itself, known so coarsely, or the scenery: "
+    "see what `fieldmark explain` looks at",
+}
+AS_MUCH = 2 / 3  # of the way from chance that another probe goes
 MUCH = 0.4  # of the way from chance: where an interval from chance reaches so far, nobody knows
 A_LITTLE = 0.1  # of the way from chance: less is not worth a word
 
@@ -137,6 +132,8 @@ def check_shortcuts(context: Context) -> tuple[list[Finding], str, dict[str, Any
         return [], _too_few_groups(context, counts), {}
     groups, labels = [every_group[row] for row in rows], dataset.labels[rows]
     probes = {name: probe(features, labels, groups, PROBES[name]) for name, features in _features(context, rows)}
+    for name in _by_subject(context, rows, labels, groups, probes):
+        probes[name]["verdict"] = "subject"
     findings = [finding for name, numbers in probes.items() if (finding := _finding(name, numbers))]
     findings.sort(key=lambda finding: (finding.weight == "note", -finding.numbers["accuracy"]))
     return findings, _answer(findings, probes), {"classes": classes, "images": len(rows), "probes": probes}
@@ -146,7 +143,8 @@ def probe(features: Floats, labels: npt.NDArray[np.integer], groups: Sequence[st
     """Return how well the class can be told from `features` (n, d): balanced accuracy on groups left out.
 
     {"accuracy", "interval" (95 %), "chance", "n", "groups", "verdict"}; the verdict is "shortcut", "some", "none", or
-    "unknown" where groups are so few that guessing and much of a shortcut both lie inside of the interval.
+    "unknown" where groups are so few that guessing and much of a shortcut both lie inside of the interval. Where
+    it looks like a shortcut, but is more likely the subject, `check_shortcuts` calls it "subject".
     """
     known = np.unique(labels)
     chance = 1 / len(known)
@@ -171,6 +169,36 @@ def probe(features: Floats, labels: npt.NDArray[np.integer], groups: Sequence[st
         "groups": len(set(groups)),
         "verdict": verdict,
     }
+
+
+def _by_subject(
+    context: Context,
+    rows: Rows,
+    labels: npt.NDArray[np.integer],
+    groups: Sequence[str],
+    probes: Mapping[str, dict[str, Any]],
+) -> list[str]:
+    """The probes that go far enough for a shortcut, but more likely by the subject than by what lies around it."""
+    far = [name for name in OF_SUBJECT if probes[name]["verdict"] == "shortcut"]
+    if not far:
+        return []
+    found = []
+    around = ["mean colour", "border"]
+    ground = ground_of(context, rows)
+    if is_plain(ground) and probe(ground.colours, labels, groups, PROBES["border"])["verdict"] == "none":
+        if not is_marked(ground, labels):
+            found.append("border")
+            around.remove("border")
+        if not any(probes[name]["verdict"] == "shortcut" for name in ("dimensions", "format", "compression")):
+            found.append("file size")
+    if max(_told(probes[name]) for name in around) < AS_MUCH * _told(probes["thumbnail"]):
+        found.append("thumbnail")
+    return [name for name in far if name in found]
+
+
+def _told(numbers: Mapping[str, Any]) -> float:
+    # The share of the way from chance to certainty.
+    return float((numbers["accuracy"] - numbers["chance"]) / (1 - numbers["chance"]))
 
 
 def _features(context: Context, rows: Rows) -> list[tuple[str, Floats]]:
@@ -213,6 +241,12 @@ def _finding(name: str, numbers: dict[str, Any]) -> Finding | None:
             weight="problem",
             numbers={"probe": name, **numbers},
         )
+    if verdict == "subject":
+        return Finding(
+            f"the class can be told from {entry.thing}: {measured}; but {OF_SUBJECT[name]}",
+            weight="note",
+            numbers={"probe": name, **numbers},
+        )
     return Finding(
         f"part of {entry.thing} goes with the class: {measured}",
         weight="note",
@@ -227,6 +261,9 @@ def _answer(findings: Sequence[Finding], probes: Mapping[str, dict[str, Any]]) -
     beside = f" From {groups} it cannot be told whether {_and(unknown)} {_tell(unknown)}, too." if unknown else ""
     if shortcuts:
         return f"Yes, from {', '.join(shortcuts)}: a classifier may learn that instead of what you mean.{beside}"
+    of_subject = [finding.numbers["probe"] for finding in findings if finding.numbers["verdict"] == "subject"]
+    if of_subject:
+        return f"Probably not: {_and(of_subject)} {_tell(of_subject)}, but most likely by the subject itself.{beside}"
     if findings:
         return f"To some degree, as in most datasets; no more than that.{beside}"
     if unknown:
