@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fieldmark import export
 from fieldmark.classifier import load
@@ -381,3 +381,21 @@ def test_an_open_picture_is_answered_as_its_file(exported: tuple[torch.nn.Module
         (opened,) = classifier.predict(picture)
     (named,) = classifier.predict(file)
     assert opened.probabilities == pytest.approx(named.probabilities, abs=1e-3)
+
+
+def test_an_open_phone_photo_with_profile_and_orientation_is_answered_as_its_file(
+    exported: tuple[torch.nn.Module, Path], tmp_path: Path
+) -> None:
+    classifier = load(exported[1])
+    with Image.open(Path(__file__).parent / "images" / "files" / "profile.png") as described:
+        profile = described.info["icc_profile"]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    shades = np.tile(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], (1, 48, 3))  # dark above, bright below
+    file = tmp_path / "phone.png"
+    Image.fromarray(shades).save(file, icc_profile=profile, exif=exif)
+    with Image.open(file) as picture:
+        (opened,) = classifier.predict(picture)
+    (named,), (fallen,) = classifier.predict(file), classifier.predict(shades)
+    assert opened.probabilities == pytest.approx(named.probabilities, abs=1e-4)
+    assert opened.probabilities != pytest.approx(fallen.probabilities, abs=1e-4)

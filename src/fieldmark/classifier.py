@@ -225,8 +225,9 @@ def _prepare(source: Source, *, preprocessing: Preprocessing) -> _Prepared:
             return _Prepared(path, None, error.code, error.detail)
     if isinstance(source, np.ndarray):
         return _Prepared(None, to_pixels(_picture(source), preprocessing))
-    # An open picture says of itself what its file says: which side is up, and what its colours mean.
-    upright = ImageOps.exif_transpose(to_srgb(source, source.info.get("icc_profile") or b""))
+    # An open picture says of itself what its file says: which side is up, and what its colours mean. It is turned
+    # first: a picture converted to sRGB is a new one, which says nothing of its sides any more.
+    upright = to_srgb(ImageOps.exif_transpose(source), source.info.get("icc_profile") or b"")
     return _Prepared(None, to_pixels(upright, preprocessing))
 
 
