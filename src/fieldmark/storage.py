@@ -22,6 +22,7 @@ from fieldmark.errors import OutputError
 
 LOCK_SECONDS = 5.0  # that a writer waits for another one; a write takes milliseconds
 _IN_THIS_PROCESS = threading.Lock()
+_READING_UMASK = threading.Lock()
 
 # What a spreadsheet would run as a formula, also in its full-width form; apostrophes before it count as guards.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
@@ -48,7 +49,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes private files; what we leave behind has the permissions of any other file
-        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).chmod(0o666 & ~umask())
         Path(temporary).replace(path)
         temporary = None
         _sync_folder(path.parent)
@@ -155,10 +156,16 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
     )
 
 
-def _umask() -> int:
-    # The only portable way to read the umask is to set it; 0o022 is put back at once.
-    current = os.umask(0o022)
-    os.umask(current)
+def umask() -> int:
+    """The permissions that this process takes away from every file it makes, such as 0o022.
+
+    The only portable way to read them is to set them. One thread at a time, or the second would read, and put back
+    for good, what the first has set meanwhile; and what that is takes away the most, since another thread may make a
+    file just then.
+    """
+    with _READING_UMASK:
+        current = os.umask(0o077)
+        os.umask(current)
     return current
 
 
