@@ -20,7 +20,7 @@ from fieldmark.training import fit as fit_module
 from fieldmark.training.checkpoint import read_checkpoint
 from fieldmark.training.choices import StepChoices, choose
 from fieldmark.training.fit import batch_rows, fit, with_enough_epochs
-from fieldmark.training.history import Epoch, History
+from fieldmark.training.history import Epoch, History, remarks
 from fieldmark.training.network import make_network
 
 SIZE = 16
@@ -169,6 +169,14 @@ def test_without_validation(images: Images, tmp_path: Path) -> None:
     _, history = train(only, tmp_path)
     assert history.epochs[0].validation_loss is None
     assert history.epochs[0].validation_accuracy is None
+
+
+def test_keep_best_without_validation_says_that_the_last_was_kept(images: Images, tmp_path: Path) -> None:
+    only = Images(images.dataset.keep(images.dataset.rows("train")), images.store, 0)
+    _, history = train(only, tmp_path, keep="best")
+    (said,) = remarks(history, choices(keep="best"))
+    assert said.startswith("there was no validation image to tell the best epoch by")
+    assert "the last one, 3, were kept" in said
 
 
 def test_own_networks_are_looked_at_first() -> None:
