@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +189,39 @@ def test_own_networks_are_looked_at_first() -> None:
     wrong = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(7, 2))
     with pytest.raises(RecipeError, match="cannot take images"):
         make_network(wrong, recipe, preprocessing, classes=2)
+
+
+class Answering(torch.nn.Module):
+    """A network whose forward does what a test says."""
+
+    def __init__(self, answer: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, images: torch.Tensor) -> object:
+        return self.answer(images)
+
+
+def raising(error: Exception) -> Callable[[torch.Tensor], object]:
+    def answer(images: torch.Tensor) -> object:
+        raise error
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (lambda images: (images.sum((2, 3))[:, :2], images), "with a tuple of 2; expected logits"),
+        (lambda images: {"logits": images.sum((2, 3))[:, :2], "features": images}, "a dict of logits, features; exp"),
+        (lambda images: None, "with a NoneType; expected logits"),
+        (raising(ValueError("17 px are not enough")), "cannot take images .*: ValueError: 17 px are not enough"),
+        (raising(TypeError("forward() missing 'mask'")), r"cannot take images .*: TypeError: forward\(\) missing"),
+        (raising(AssertionError("wrong height")), "cannot take images .*: AssertionError: wrong height"),
+    ],
+)
+def test_whatever_an_own_network_does_is_one_clear_error(answer: Callable[[torch.Tensor], object], found: str) -> None:
+    recipe, preprocessing = choose(torch.nn.Flatten(), {"image_size": SIZE})
+    with pytest.raises(RecipeError, match=found) as caught:
+        make_network(Answering(answer), recipe, preprocessing, classes=2)
+    assert caught.value.hint
