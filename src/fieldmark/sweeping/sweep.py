@@ -59,7 +59,8 @@ def sweep(
     root = Path(directory)
     folder = Path(out) if out is not None else Path("sweeps") / (root.absolute().name or "sweep")
     plan = plan_sweep(choices, seeds=seeds, folder=folder)
-    found = inspect(root, plan[0].preprocessing, validation=validation, group_by=plan[0].recipe.group_by)
+    first = plan[0]
+    found = inspect(root, first.preprocessing, validation=validation, group_by=first.recipe.group_by, progress=progress)
     if not len(found.dataset.rows(SPLIT)) and any(not each.recipe.validation_fraction for each in plan):
         raise DatasetError(
             "without validation images there is nothing to compare the choices by",
