@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import tempfile
 import threading
 import time
@@ -59,6 +60,32 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill that appears at `path` whole when the block ends, or not at all.
+
+    Raises OutputError if it cannot be made, or if `path` holds something by then.
+
+    >>> target = Path(tempfile.mkdtemp()) / "notes"
+    >>> with atomic_folder(target) as folder:
+    ...     write_text(folder / "note.txt", "whole")
+    >>> [entry.name for entry in target.iterdir()]
+    ['note.txt']
+    """
+    make_folder(path.parent)
+    with _told_of(path):
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}-", dir=path.parent))
+    try:
+        yield unfinished
+        with _told_of(path):
+            # mkdtemp makes private folders; what we leave behind has the permissions of any other one
+            unfinished.chmod(0o777 & ~umask())
+            unfinished.rename(path)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -145,6 +172,15 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise cannot_write(path, error) from error
     return path
+
+
+@contextlib.contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Raise what the system refuses inside of the block as OutputError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
