@@ -6,6 +6,7 @@ A reader therefore sees the old content or the new, never half of either, also a
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -33,7 +34,8 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file that appears at `path` whole when the block ends, or not at all.
 
-    Raises OutputError, with the path and the system's reason, if it cannot be written.
+    Raises OutputError, with the path and the system's reason, if it cannot be written. What else the block raises
+    passes through, also an OSError: it is not of this file.
 
     >>> target = Path(tempfile.mkdtemp()) / "note.txt"
     >>> with atomic_file(target) as file:
@@ -41,25 +43,41 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     >>> target.read_bytes()
     b'whole'
     """
-    temporary = None
-    try:
+    with _told_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(descriptor, "w+b") as file:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with io.BufferedRandom(_ToldOf(descriptor, path)) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; what we leave behind has the permissions of any other file
-        Path(temporary).chmod(0o666 & ~umask())
-        Path(temporary).replace(path)
-        temporary = None
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+            with _told_of(path):
+                os.fsync(file.fileno())
+        with _told_of(path):
+            # mkstemp makes private files; what we leave behind has the permissions of any other file
+            temporary.chmod(0o666 & ~umask())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+class _ToldOf(io.FileIO):
+    """An open file whose errors say which one it is, wherever among other work they are raised."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "w+")
+        self._path = path
+
+    def write(self, content: Any) -> int:
+        with _told_of(self._path):
+            return super().write(content)
+
+    def close(self) -> None:
+        with _told_of(self._path):
+            super().close()
 
 
 @contextlib.contextmanager
@@ -109,7 +127,8 @@ def write_picture(path: Path, picture: Image.Image) -> None:
     format_ = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(path.suffix.lower())
     if format_ is None:
         raise OutputError(f"{path}: the suffix says no format for a picture", hint="end the name in .png or .jpg")
-    with atomic_file(path) as file:
+    # Pillow writes to the file's descriptor itself, so that what it raises is of this file.
+    with atomic_file(path) as file, _told_of(path):
         picture.save(file, format=format_)
 
 
