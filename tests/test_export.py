@@ -336,6 +336,26 @@ def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.parametrize("format_", [2, "1", None])
+def test_a_file_of_a_format_to_come_is_refused(
+    exported: tuple[torch.nn.Module, Path], tmp_path: Path, format_: object
+) -> None:
+    model = onnx.load(exported[1])
+    export.write_model(model, tmp_path / "newer.onnx", {**metadata(["a", "b", "c"]), "format": format_})
+    with pytest.raises(
+        ModelFileError, match=f"a classifier file of format {format_}; this Fieldmark reads 1"
+    ) as caught:
+        load(tmp_path / "newer.onnx")
+    assert "newer Fieldmark" in caught.value.hint
+
+
+def test_a_file_without_a_format_is_read(exported: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
+    first = metadata(["a", "b", "c"])
+    del first["format"]
+    export.write_model(onnx.load(exported[1]), tmp_path / "first.onnx", first)
+    assert load(tmp_path / "first.onnx").classes == ("a", "b", "c")
+
+
 def test_weights_have_a_name_of_their_own(exported: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
     model = onnx.load(exported[1])
     assert load(exported[1]).metadata["weights_sha256"] == export.weights_sha256(model)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from fieldmark import export, runs, storage
 from fieldmark.checks.table import run_checks
-from fieldmark.classifier import load
+from fieldmark.classifier import FORMAT, load
 from fieldmark.embedding import embed, find_backbone, own_embeddings
 from fieldmark.errors import ExportError
 from fieldmark.evaluating import predictions_of
@@ -226,7 +226,7 @@ def _export(learnt: Learnt, images: Images, recipe: Recipe, preprocessing: Prepr
         learnt.graph,
         run.model,
         {
-            "format": 1,
+            "format": FORMAT,
             "classes": list(dataset.classes),
             "positive_class": dataset.classes[1] if len(dataset.classes) == 2 else None,
             "preprocessing": preprocessing.to_json(),
