@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.utils
 import onnxruntime
 import pytest
 import torch
@@ -80,7 +81,8 @@ def test_no_images_no_answers(exported: tuple[torch.nn.Module, Path]) -> None:
 
 @pytest.mark.parametrize("outputs", [1, 2, 4])
 def test_a_head_on_a_backbone(tmp_path: Path, outputs: int) -> None:
-    backbone = export.backbone_graph(build("course", (24, 32), 1, channels=(8,)), PREPROCESSING)
+    whole = export.network_graph(build("course", (24, 32), 1, channels=(8,)), PREPROCESSING)
+    backbone = onnx.utils.Extractor(whole).extract_model([export.INPUT], [export.EMBEDDING])
     weights = RANDOM.normal(size=(outputs, 512)).astype(np.float32)
     bias = RANDOM.normal(size=outputs).astype(np.float32)
     path = tmp_path / "model.onnx"
@@ -327,7 +329,7 @@ def test_a_truncated_file_is_detected(exported: tuple[torch.nn.Module, Path], tm
 
 
 def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
-    foreign = export.backbone_graph(build("course", (24, 32), 1, channels=(8,)), PREPROCESSING)
+    foreign = export.network_graph(build("course", (24, 32), 1, channels=(8,)), PREPROCESSING)
     onnx.save(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(ModelFileError, match="not a classifier made by Fieldmark") as caught:
         load(tmp_path / "foreign.onnx")
