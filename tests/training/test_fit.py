@@ -13,6 +13,7 @@ from PIL import Image
 
 from fieldmark.errors import RecipeError, TrainingError
 from fieldmark.images.audit import audit_images
+from fieldmark.images.dataset import Dataset
 from fieldmark.images.read import Images, read
 from fieldmark.images.scan import scan
 from fieldmark.networks.table import build
@@ -114,6 +115,20 @@ def test_even_batches_leave_no_small_one(images: Images) -> None:
     assert len(batches) == len(whole)
     assert max(map(len, batches)) - min(map(len, batches)) <= 1
     assert np.array_equal(np.concatenate(batches), np.concatenate(whole))
+
+
+def test_the_steps_of_an_epoch_are_counted_once(
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    rows = Dataset.rows
+    monkeypatch.setattr(Dataset, "rows", lambda dataset, split: (asked.append(split), rows(dataset, split))[1])
+    counted = []
+    for size in (2, 20):  # 10 steps an epoch, and 1
+        train(images, tmp_path / str(size), batch_size=size, schedule="cosine")
+        counted.append(len(asked))
+        asked.clear()
+    assert counted[0] == counted[1]
 
 
 def test_until_accuracy_stops(images: Images, tmp_path: Path) -> None:
