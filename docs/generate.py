@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fieldmark.cli import app
 from fieldmark.images.augment import AUGMENTATIONS
 from fieldmark.images.groups import GROUP_RULES
 from fieldmark.images.problems import PROBLEMS
@@ -19,7 +20,7 @@ from fieldmark.recipe import BY_NETWORK, CHOICES, Recipe, option
 from fieldmark.report.panels import PANELS
 
 REFERENCE = Path(__file__).parent / "reference"
-COMMANDS = ("audit", "train", "predict", "evaluate", "explain", "compare", "sweep", "samples", "summary", "demo")
+COMMANDS = tuple(command.__name__ for command in app.COMMANDS)
 NOTICE = "<!-- Written by docs/generate.py; change the code instead. -->\n"
 
 

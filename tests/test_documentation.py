@@ -15,8 +15,10 @@ import pytest
 
 import fieldmark
 from fieldmark.__main__ import main
+from fieldmark.cli.app import COMMANDS
 from fieldmark.images.augment import AUGMENTATIONS
 from fieldmark.recipe import Recipe
+from fieldmark.runs import FILES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(fieldmark.__file__).parent
@@ -55,8 +57,13 @@ def test_examples_in_docstrings_run(name: str, tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_readme_names_every_command() -> None:
-    for command in generator().COMMANDS:  # type: ignore[attr-defined]
-        assert f"fieldmark {command}" in README
+    for command in COMMANDS:
+        assert f"fieldmark {command.__name__}" in README
+
+
+def test_the_reference_has_a_section_for_every_command() -> None:
+    page = (ROOT / "docs" / "reference" / "commands.md").read_text("utf-8")
+    assert re.findall(r"^## fieldmark (\w+)", page, re.MULTILINE) == [command.__name__ for command in COMMANDS]
 
 
 def test_every_command_of_the_readme_exists(
@@ -80,6 +87,13 @@ def test_the_tree_of_the_readme_equals_the_disk() -> None:
     named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.strip()}
     on_disk = {path.name for path in PACKAGE.iterdir()} - {"__pycache__", "py.typed"}
     assert named == on_disk
+
+
+def test_the_readme_names_every_file_of_a_run() -> None:
+    (section,) = re.findall(r"## What a run leaves\n(.*?)\n## ", README, re.DOTALL)
+    assert sorted(re.findall(r"`(\w+[./]\w*?)/?`", section)) == sorted(
+        f"{name}/" if "." not in name else name for name in FILES
+    )
 
 
 def test_decisions_are_numbered_without_gaps() -> None:

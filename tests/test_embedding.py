@@ -21,7 +21,7 @@ from fieldmark.networks import efficientnet_lite
 from fieldmark.networks.deployed import scaled
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.runtime import open_session
-from tests.no_torch import NO_TORCH
+from tests.no_torch import NO_EXTRAS, NO_TORCH
 
 PREPROCESSING = Preprocessing(width=64, height=64, mean=127.0, deviation=128.0)
 
@@ -96,3 +96,25 @@ def test_a_warm_training_needs_no_torch(backbones: Path, faces: Path, tmp_path: 
     subprocess.run([sys.executable, "-c", code, str(faces), str(tmp_path / "warm")], check=True)
     assert (tmp_path / "warm" / "model.onnx").exists()
     assert (cache_folder() / "embeddings").is_dir()
+
+
+BASE_INSTALL = """
+from pathlib import Path
+from fieldmark import auditing, embedding, errors
+found = auditing.audit(Path(sys.argv[1]))
+assert [check.name for check in found.checks if check.not_run] == [], found.checks
+path = next((Path(sys.argv[2]) / "backbones").glob("*.onnx"))
+try:
+    embedding.Backbone(path, "").load()
+except errors.MissingExtraError as error:
+    assert "onnx" in str(error) and "fieldmark[train]" in error.hint
+"""
+
+
+def test_a_warm_audit_needs_no_extra(faces: Path, own_cache: Path) -> None:
+    fieldmark.audit(faces)
+    code = NO_EXTRAS + BASE_INSTALL + "else: raise AssertionError('loaded without onnx')"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(faces), str(own_cache)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.utils
 import onnxruntime
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fieldmark import export
 from fieldmark.classifier import load
@@ -80,7 +81,8 @@ def test_no_images_no_answers(exported: tuple[torch.nn.Module, Path]) -> None:
 
 @pytest.mark.parametrize("outputs", [1, 2, 4])
 def test_a_head_on_a_backbone(tmp_path: Path, outputs: int) -> None:
-    backbone = export.backbone_graph(build("course", (24, 32), 1, channels=(8,)), PREPROCESSING)
+    whole = export.network_graph(build("course", (24, 32), 1, channels=(8,)), PREPROCESSING)
+    backbone = onnx.utils.Extractor(whole).extract_model([export.INPUT], [export.EMBEDDING])
     weights = RANDOM.normal(size=(outputs, 512)).astype(np.float32)
     bias = RANDOM.normal(size=outputs).astype(np.float32)
     path = tmp_path / "model.onnx"
@@ -327,13 +329,33 @@ def test_a_truncated_file_is_detected(exported: tuple[torch.nn.Module, Path], tm
 
 
 def test_a_foreign_model_is_refused(tmp_path: Path) -> None:
-    foreign = export.backbone_graph(build("course", (24, 32), 1, channels=(8,)), PREPROCESSING)
+    foreign = export.network_graph(build("course", (24, 32), 1, channels=(8,)), PREPROCESSING)
     onnx.save(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(ModelFileError, match="not a classifier made by Fieldmark") as caught:
         load(tmp_path / "foreign.onnx")
     assert "model.onnx" in caught.value.hint
     with pytest.raises(ModelFileError, match="no classifier here"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("format_", [2, "1", None])
+def test_a_file_of_a_format_to_come_is_refused(
+    exported: tuple[torch.nn.Module, Path], tmp_path: Path, format_: object
+) -> None:
+    model = onnx.load(exported[1])
+    export.write_model(model, tmp_path / "newer.onnx", {**metadata(["a", "b", "c"]), "format": format_})
+    with pytest.raises(
+        ModelFileError, match=f"a classifier file of format {format_}; this Fieldmark reads 1"
+    ) as caught:
+        load(tmp_path / "newer.onnx")
+    assert "newer Fieldmark" in caught.value.hint
+
+
+def test_a_file_without_a_format_is_read(exported: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
+    first = metadata(["a", "b", "c"])
+    del first["format"]
+    export.write_model(onnx.load(exported[1]), tmp_path / "first.onnx", first)
+    assert load(tmp_path / "first.onnx").classes == ("a", "b", "c")
 
 
 def test_weights_have_a_name_of_their_own(exported: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
@@ -381,3 +403,21 @@ def test_an_open_picture_is_answered_as_its_file(exported: tuple[torch.nn.Module
         (opened,) = classifier.predict(picture)
     (named,) = classifier.predict(file)
     assert opened.probabilities == pytest.approx(named.probabilities, abs=1e-3)
+
+
+def test_an_open_phone_photo_with_profile_and_orientation_is_answered_as_its_file(
+    exported: tuple[torch.nn.Module, Path], tmp_path: Path
+) -> None:
+    classifier = load(exported[1])
+    with Image.open(Path(__file__).parent / "images" / "files" / "profile.png") as described:
+        profile = described.info["icc_profile"]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    shades = np.tile(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], (1, 48, 3))  # dark above, bright below
+    file = tmp_path / "phone.png"
+    Image.fromarray(shades).save(file, icc_profile=profile, exif=exif)
+    with Image.open(file) as picture:
+        (opened,) = classifier.predict(picture)
+    (named,), (fallen,) = classifier.predict(file), classifier.predict(shades)
+    assert opened.probabilities == pytest.approx(named.probabilities, abs=1e-4)
+    assert opened.probabilities != pytest.approx(fallen.probabilities, abs=1e-4)

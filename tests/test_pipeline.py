@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import fieldmark
-from fieldmark import grouping, pipeline
+from fieldmark import classifier, embedding, grouping, pipeline
 from fieldmark.errors import DatasetError, MissingExtraError, RecipeError
 from fieldmark.evaluating import require_costs
 from fieldmark.evaluation.predictions import read_csv
@@ -27,6 +27,7 @@ from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe
 from fieldmark.report.text import evaluation_lines
 from fieldmark.runs import FILES
+from fieldmark.runtime import run_batches
 from fieldmark.training.history import Epoch
 from tests.checks.test_alignment import CHANGES, scene
 
@@ -191,7 +192,7 @@ def test_the_same_seed_gives_the_same_run(sequences: Path, tmp_path: Path) -> No
 def test_kinds_of_mistakes_know_which_labels_are_doubted(
     sequences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def doubting(images: Images, found: Audit, *rest: Any) -> Audit:
+    def doubting(images: Images, found: Audit, *rest: Any, **how: Any) -> Audit:
         rows = [{"path": path, "label": "cat", "likelier": "dog"} for path in found.dataset.paths]
         shares = {"label_probability": 0.1, "likelier_probability": 0.9, "split": "validation"}
         doubted = (row | shares | {"accused": accused} for row in rows)
@@ -394,14 +395,54 @@ def test_a_training_on_the_backbone_doubts_labels(
 ) -> None:
     shutil.move(sequences / "cat" / "scene00-0.png", sequences / "dog" / "scene00-0.png")
     monkeypatch.setattr(pipeline, "find_backbone", lambda preprocessing: None)
-    monkeypatch.setattr(pipeline, "embed", lambda images, backbone: images.pixels(range(48)).reshape(48, -1) / 255.0)
+    monkeypatch.setattr(
+        pipeline, "embed", lambda images, backbone, **how: images.pixels(range(48)).reshape(48, -1) / 255.0
+    )
     images = read(scan(sequences), Preprocessing(width=32, height=32))
     found = pipeline.split_audited(audit_images(images), Recipe(validation_fraction=0.0))
     images = dataclasses.replace(images, dataset=found.dataset)
-    checked = pipeline._checked(images, found, Recipe(), Preprocessing(width=32, height=32), grouping.Grouped(found))
+    asked = (images, found, Recipe(), Preprocessing(width=32, height=32), grouping.Grouped(found))
+    checked = pipeline._checked(*asked, step=lambda done, total: None)
     assert checked.suspected_labels[0]["path"] == "dog/scene00-0.png"
     assert [check.name for check in checked.checks if check.not_run] == ["near_duplicates"]
     monkeypatch.setattr(pipeline, "MOST_CHECKED", 47)
-    assert (
-        pipeline._checked(images, found, Recipe(), Preprocessing(width=32, height=32), grouping.Grouped(found)) is found
-    )
+    assert pipeline._checked(*asked, step=lambda done, total: None) is found
+
+
+def test_threads_bound_every_pass_over_the_images(
+    sequences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbones: Path
+) -> None:
+    ran = []
+
+    def recorded(*arguments: Any, workers: int | None, **rest: Any) -> Any:
+        ran.append(workers)
+        return run_batches(*arguments, workers=workers, **rest)
+
+    for module in (embedding, classifier):
+        monkeypatch.setattr(module, "run_batches", recorded)
+    # Near-duplicates at the usual size, then a backbone at another one; and mistakes of a network from scratch.
+    fieldmark.train(sequences, out=tmp_path / "head", image_size=64, threads=1)
+    embedded = len(ran)
+    assert embedded >= 2
+    monkeypatch.setattr(pipeline, "mistakes", lambda part: [{}])
+    fieldmark.train(sequences, out=tmp_path / "scratch", threads=1, **SMALL)
+    assert len(ran) > embedded
+    assert set(ran) == {1}
+
+
+def test_embedding_for_the_checks_is_shown(sequences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    for split in ("train", "validation"):
+        shutil.copytree(sequences, tmp_path / "split" / split)
+    monkeypatch.setattr(pipeline, "find_backbone", lambda preprocessing: None)
+
+    def embed(images: Images, backbone: None, *, threads: int | None, on_progress: Any) -> Any:
+        seen.append(on_progress)
+        return images.pixels(range(len(images.dataset))).reshape(len(images.dataset), -1) / 255.0
+
+    monkeypatch.setattr(pipeline, "embed", embed)
+    images = read(scan(tmp_path / "split"), Preprocessing(width=8, height=8))
+    found = audit_images(images)
+    asked = (images, found, Recipe(), Preprocessing(width=8, height=8), grouping.Grouped(found))
+    pipeline._checked(*asked, step=print)
+    assert seen == [print]

@@ -24,6 +24,8 @@ from fieldmark.images.threads import Ahead
 from fieldmark.preprocessing import Pixels, Preprocessing, to_pixels
 from fieldmark.runtime import BATCH, open_session, run_batches
 
+FORMAT = 1  # of the metadata; another one where what is written today would be misread
+_NEWER = "it may come from a newer Fieldmark: update it"
 SEAL = b"fieldmark_sha256\x12\x40"  # key, then the protobuf tag and length of the 64 characters that follow
 
 Batch = TypeVar("Batch")
@@ -225,8 +227,9 @@ def _prepare(source: Source, *, preprocessing: Preprocessing) -> _Prepared:
             return _Prepared(path, None, error.code, error.detail)
     if isinstance(source, np.ndarray):
         return _Prepared(None, to_pixels(_picture(source), preprocessing))
-    # An open picture says of itself what its file says: which side is up, and what its colours mean.
-    upright = ImageOps.exif_transpose(to_srgb(source, source.info.get("icc_profile") or b""))
+    # An open picture says of itself what its file says: which side is up, and what its colours mean. It is turned
+    # first: a picture converted to sRGB is a new one, which says nothing of its sides any more.
+    upright = to_srgb(ImageOps.exif_transpose(source), source.info.get("icc_profile") or b"")
     return _Prepared(None, to_pixels(upright, preprocessing))
 
 
@@ -254,8 +257,8 @@ def _metadata(path: Path, session: Any) -> dict[str, Any]:
         Preprocessing.from_json(metadata["preprocessing"])
         tuple(metadata["classes"])
     except (KeyError, ValueError, TypeError) as error:
-        raise ModelFileError(
-            f"{path}: its metadata cannot be read: {error}",
-            hint="it may come from a newer Fieldmark: update it",
-        ) from error
+        raise ModelFileError(f"{path}: its metadata cannot be read: {error}", hint=_NEWER) from error
+    found = metadata.get("format", FORMAT)  # the first files had no such field
+    if found != FORMAT:
+        raise ModelFileError(f"{path}: a classifier file of format {found}; this Fieldmark reads {FORMAT}", hint=_NEWER)
     return metadata

@@ -26,6 +26,8 @@ from fieldmark.runtime import BATCH, open_session, run_batches
 
 # Raised when the conversion changes its result, so that no old graph is used.
 CONVERSION = "2"
+# Numbers in an embedding of EfficientNet-Lite0; to ask the graph would need onnx, which a base install lacks.
+FEATURES = 1280
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +38,11 @@ class Backbone:
     sha256: str
 
     def load(self) -> Any:
-        """Return its graph as an onnx.ModelProto."""
-        import onnx
-
+        """Return its graph as an onnx.ModelProto. Raises MissingExtraError without onnx."""
+        try:
+            import onnx
+        except ImportError as error:
+            raise missing_extra("building on the pretrained backbone", error) from error
         return onnx.load(self.path)
 
 
@@ -108,12 +112,7 @@ def _store(backbone: Backbone, images: Images) -> RowStore:
     # The pixels' folder names everything that shaped them; a new ONNX Runtime may change the last bits.
     version = importlib.metadata.version("onnxruntime")
     name = f"{backbone.sha256[:16]}-{images.store.folder.name}-{version}"
-    return RowStore(cache_folder() / "embeddings" / name, np.dtype((np.float32, (_width(backbone),))))
-
-
-def _width(backbone: Backbone) -> int:
-    shape = backbone.load().graph.output[0].type.tensor_type.shape
-    return int(shape.dim[1].dim_value)
+    return RowStore(cache_folder() / "embeddings" / name, np.dtype((np.float32, (FEATURES,))))
 
 
 def _convert(preprocessing: Preprocessing, path: Path) -> None:

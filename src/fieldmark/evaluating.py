@@ -21,7 +21,7 @@ from fieldmark.images.groups import GROUP_RULES
 from fieldmark.images.names import some
 from fieldmark.images.read import read
 from fieldmark.images.scan import scan, split_folders
-from fieldmark.runs import Run
+from fieldmark.runs import run_of
 from fieldmark.training.learn import file_answers
 from fieldmark.training.progress import Progress
 
@@ -134,9 +134,9 @@ def recorded_rule(classifier: Classifier) -> str | None:
 
 
 def _audit_of_training(classifier: Classifier) -> dict[str, Any]:
-    """audit.json of the run that a classifier's file lies in; {} where it lies alone."""
-    run = Run(classifier.path.parent)
-    return run.audit if (run.folder / "audit.json").is_file() else {}
+    """audit.json of the run that a classifier belongs to; {} where its file lies alone."""
+    run = run_of(classifier.path)
+    return run.audit if run and (run.folder / "audit.json").is_file() else {}
 
 
 def _copies_not_searched(classifier: Classifier) -> list[str]:

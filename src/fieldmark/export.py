@@ -50,13 +50,6 @@ def network_graph(network: nn.Module, preprocessing: Preprocessing, *, temperatu
     return _trace(Deployed(network, preprocessing, temperature=temperature), preprocessing, names)
 
 
-def backbone_graph(network: nn.Module, preprocessing: Preprocessing) -> onnx.ModelProto:
-    """The graph of a network without its head: uint8 images to the embedding."""
-    from fieldmark.networks.deployed import Deployed
-
-    return _trace(Deployed(network, preprocessing, head=False), preprocessing, [EMBEDDING])
-
-
 def with_head(
     backbone: onnx.ModelProto, weights: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]
 ) -> onnx.ModelProto:

@@ -57,11 +57,13 @@ def group(
     *,
     group_by: str | None,
     progress: Progress,
+    threads: int | None = None,
     cache_limit_bytes: int = DEFAULT_LIMIT_BYTES,
 ) -> Grouped:
     """Audit images that were read for a training, before it splits them; with near-duplicates in one group.
 
-    `preprocessing` is that of `images`. Raises DatasetError for a `group_by` that is no regular expression.
+    `preprocessing` is that of `images`; `threads` embed at once (None: one a core). Raises DatasetError for a
+    `group_by` that is no regular expression.
     """
     if why := too_many(images.dataset):
         return _without(audit_images(images, group_by=group_by), why)
@@ -73,7 +75,7 @@ def group(
     if usual_images.dataset.hashes != images.dataset.hashes:  # a file changed, or cannot be read at this size
         return _without(audit_images(images, group_by=group_by), "not every image can be read at the usual size")
     found = audit_images(usual_images, group_by=group_by)
-    embeddings, why, _ = embeddings_of(usual_images, usual, progress, what="embed for near-duplicates")
+    embeddings, why, _ = embeddings_of(usual_images, usual, progress, threads=threads, what="embed for near-duplicates")
     if embeddings is None:
         return _without(found, why)
     with progress.stage("near-duplicates"):
@@ -98,7 +100,12 @@ def with_copies_joined(images: Images, found: Audit, embeddings: npt.NDArray[np.
 
 
 def embeddings_of(
-    images: Images, preprocessing: Preprocessing, progress: Progress, *, what: str = "embed"
+    images: Images,
+    preprocessing: Preprocessing,
+    progress: Progress,
+    *,
+    threads: int | None = None,
+    what: str = "embed",
 ) -> tuple[npt.NDArray[np.float32] | None, str, str]:
     """The embeddings of all images; or None, why there are none, and what to do."""
     try:
@@ -107,4 +114,4 @@ def embeddings_of(
     except MissingExtraError as error:
         return None, str(error), error.hint
     with progress.stage(what) as step:
-        return embed(images, backbone, on_progress=step), "", ""
+        return embed(images, backbone, threads=threads, on_progress=step), "", ""

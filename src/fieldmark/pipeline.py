@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from fieldmark import export, runs, storage
 from fieldmark.checks.table import run_checks
-from fieldmark.classifier import load
+from fieldmark.classifier import FORMAT, load
 from fieldmark.embedding import embed, find_backbone, own_embeddings
 from fieldmark.errors import ExportError
 from fieldmark.evaluating import predictions_of
@@ -121,8 +121,8 @@ def train(
         with progress.stage("export"):
             weights = _export(learnt, images, recipe, preprocessing, run)
         # 6) What the audit asks, now that the embeddings are there: labels, shortcuts, copies, bad images.
-        with progress.stage("check"):
-            audit = _checked(images, audit, recipe, preprocessing, grouped)
+        with progress.stage("check") as step:
+            audit = _checked(images, audit, recipe, preprocessing, grouped, step=step)
         # 7) Every number comes from that file's own answers.
         with progress.stage("evaluate") as step:
             predictions = predictions_of(images.dataset, *learnt.answers(run.model, step))
@@ -156,7 +156,12 @@ def _grouped(
     """The images' groups; near-duplicates are searched where a split is made by them, and no others need the time."""
     if recipe.validation_fraction and splits_itself(images.dataset):
         grouped = group(
-            images, preprocessing, group_by=recipe.group_by, progress=progress, cache_limit_bytes=cache_limit_bytes
+            images,
+            preprocessing,
+            group_by=recipe.group_by,
+            threads=recipe.threads,
+            progress=progress,
+            cache_limit_bytes=cache_limit_bytes,
         )
         # Reading for another image size may tell other sizes of a few formats; the images trained on are these.
         dataset = images.dataset.replace(groups=grouped.audit.groups.names)
@@ -190,7 +195,9 @@ def split_audited(found: Audit, recipe: Recipe) -> Audit:
     return dataclasses.replace(found, dataset=dataset.replace(splits=splits), leaks=leaks)
 
 
-def _checked(images: Images, found: Audit, recipe: Recipe, preprocessing: Preprocessing, grouped: Grouped) -> Audit:
+def _checked(
+    images: Images, found: Audit, recipe: Recipe, preprocessing: Preprocessing, grouped: Grouped, *, step: OnProgress
+) -> Audit:
     """The audit with the answers of those checks that take about a second of a training of a thousand images.
 
     Near-duplicates inside of a split take several; those between splits, which make numbers too good, are searched,
@@ -202,7 +209,7 @@ def _checked(images: Images, found: Audit, recipe: Recipe, preprocessing: Prepro
     hint = f"`fieldmark audit {shlex.quote(printable(str(found.dataset.root)))}` asks it"
     embeddings, why, without = grouped.embeddings, "it takes longer than the training", {"near_duplicates"}
     if embeddings is None and _on_backbone(recipe):
-        embeddings = embed(images, find_backbone(preprocessing))
+        embeddings = embed(images, find_backbone(preprocessing), threads=recipe.threads, on_progress=step)
     elif embeddings is None:
         why = "this network is trained from scratch, and the pretrained backbone would have to see every image"
     return run_checks(images, found, embeddings, not_run=why, hint=hint, without=without, copies=grouped.copies)
@@ -219,7 +226,7 @@ def _export(learnt: Learnt, images: Images, recipe: Recipe, preprocessing: Prepr
         learnt.graph,
         run.model,
         {
-            "format": 1,
+            "format": FORMAT,
             "classes": list(dataset.classes),
             "positive_class": dataset.classes[1] if len(dataset.classes) == 2 else None,
             "preprocessing": preprocessing.to_json(),
@@ -231,7 +238,8 @@ def _export(learnt: Learnt, images: Images, recipe: Recipe, preprocessing: Prepr
     )
     rows = np.concatenate([_spread(dataset.rows(split), CHECKED_IMAGES) for split in SPLITS])
     try:
-        export.check(learnt.network_answers(rows), load(run.model).probabilities(images.pixels(rows)))
+        classifier = load(run.model, threads=recipe.threads)
+        export.check(learnt.network_answers(rows), classifier.probabilities(images.pixels(rows)))
     except ExportError:
         run.model.unlink()
         raise
@@ -269,9 +277,10 @@ def run_mistakes(
     embeddings, vocabulary = None, None
     # The embeddings of a network from scratch cost a second pass over all images: only where there are mistakes.
     if any(mistakes(predictions.select(split)) for split in splits):
-        classifier = load(run.model)
+        classifier = load(run.model, threads=recipe.threads)
         if _on_backbone(recipe) and not recipe.fine_tune:
-            embeddings = embed(images, find_backbone(classifier.preprocessing), on_progress=step)
+            backbone = find_backbone(classifier.preprocessing)
+            embeddings = embed(images, backbone, threads=recipe.threads, on_progress=step)
             vocabulary = imagenet_vocabulary()
         else:
             embeddings = own_embeddings(classifier, images)

@@ -71,6 +71,21 @@ class Run:
         return content
 
 
+def run_of(path: Path) -> Run | None:
+    """The finished run of a run folder or of its classifier file; None for a file that lies alone.
+
+    Another file in a run folder is not what that run trained and measured, whatever it holds.
+
+    >>> import tempfile; folder = Path(tempfile.mkdtemp())
+    >>> storage.write_json(folder / "run.json", {})
+    >>> run_of(folder / "model.onnx") == run_of(folder) == Run(folder), run_of(folder / "older.onnx")
+    (True, None)
+    """
+    run = Run(path if path.is_dir() else path.parent)
+    finished = (run.folder / "run.json").is_file()
+    return run if finished and (path.is_dir() or path.name == run.model.name) else None
+
+
 def create(dataset: Path, out: Path | None = None, *, parent: Path = Path("runs")) -> Run:
     """Create the folder of a new run: `out`, or the next free `<dataset>-<n>` in `parent`.
 

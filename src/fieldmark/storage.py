@@ -6,9 +6,11 @@ A reader therefore sees the old content or the new, never half of either, also a
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
+import shutil
 import tempfile
 import threading
 import time
@@ -22,6 +24,7 @@ from fieldmark.errors import OutputError
 
 LOCK_SECONDS = 5.0  # that a writer waits for another one; a write takes milliseconds
 _IN_THIS_PROCESS = threading.Lock()
+_READING_UMASK = threading.Lock()
 
 # What a spreadsheet would run as a formula, also in its full-width form; apostrophes before it count as guards.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
@@ -31,7 +34,8 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file that appears at `path` whole when the block ends, or not at all.
 
-    Raises OutputError, with the path and the system's reason, if it cannot be written.
+    Raises OutputError, with the path and the system's reason, if it cannot be written. What else the block raises
+    passes through, also an OSError: it is not of this file.
 
     >>> target = Path(tempfile.mkdtemp()) / "note.txt"
     >>> with atomic_file(target) as file:
@@ -39,25 +43,67 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     >>> target.read_bytes()
     b'whole'
     """
-    temporary = None
-    try:
+    with _told_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(descriptor, "w+b") as file:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with io.BufferedRandom(_ToldOf(descriptor, path)) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; what we leave behind has the permissions of any other file
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-        temporary = None
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+            with _told_of(path):
+                os.fsync(file.fileno())
+        with _told_of(path):
+            # mkstemp makes private files; what we leave behind has the permissions of any other file
+            temporary.chmod(0o666 & ~umask())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+class _ToldOf(io.FileIO):
+    """An open file whose errors say which one it is, wherever among other work they are raised."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "w+")
+        self._path = path
+
+    def write(self, content: Any) -> int:
+        with _told_of(self._path):
+            return super().write(content)
+
+    def close(self) -> None:
+        with _told_of(self._path):
+            super().close()
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill that appears at `path` whole when the block ends, or not at all.
+
+    Raises OutputError if it cannot be made, or if `path` holds something by then.
+
+    >>> target = Path(tempfile.mkdtemp()) / "notes"
+    >>> with atomic_folder(target) as folder:
+    ...     write_text(folder / "note.txt", "whole")
+    >>> [entry.name for entry in target.iterdir()]
+    ['note.txt']
+    """
+    make_folder(path.parent)
+    with _told_of(path):
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}-", dir=path.parent))
+    try:
+        yield unfinished
+        with _told_of(path):
+            # mkdtemp makes private folders; what we leave behind has the permissions of any other one
+            unfinished.chmod(0o777 & ~umask())
+            unfinished.rename(path)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -81,7 +127,8 @@ def write_picture(path: Path, picture: Image.Image) -> None:
     format_ = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(path.suffix.lower())
     if format_ is None:
         raise OutputError(f"{path}: the suffix says no format for a picture", hint="end the name in .png or .jpg")
-    with atomic_file(path) as file:
+    # Pillow writes to the file's descriptor itself, so that what it raises is of this file.
+    with atomic_file(path) as file, _told_of(path):
         picture.save(file, format=format_)
 
 
@@ -146,6 +193,15 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Raise what the system refuses inside of the block as OutputError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """Return the one error for a place that cannot be written."""
     reason = error.strerror or str(error)
@@ -155,10 +211,16 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
     )
 
 
-def _umask() -> int:
-    # The only portable way to read the umask is to set it; 0o022 is put back at once.
-    current = os.umask(0o022)
-    os.umask(current)
+def umask() -> int:
+    """The permissions that this process takes away from every file it makes, such as 0o022.
+
+    The only portable way to read them is to set them. One thread at a time, or the second would read, and put back
+    for good, what the first has set meanwhile; and what that is takes away the most, since another thread may make a
+    file just then.
+    """
+    with _READING_UMASK:
+        current = os.umask(0o077)
+        os.umask(current)
     return current
 
 

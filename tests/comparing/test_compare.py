@@ -50,13 +50,23 @@ def test_flips_are_found_and_drawn(trained: Path, other: Path, tmp_path: Path) -
         assert np.asarray(picture).std() > 10
 
 
-def test_a_folder_of_labelled_images(trained: Path, other: Path, faces: Path) -> None:
+def test_a_run_may_be_named_by_its_model(trained: Path, other: Path, faces: Path) -> None:
+    by_folder = fieldmark.compare(trained, other)
+    by_model = fieldmark.compare(trained / "model.onnx", other / "model.onnx")
+    assert [flip["path"] for flip in by_model["flips"]] == [flip["path"] for flip in by_folder["flips"]]
+    assert by_model["b"]["training_seconds"] == by_folder["b"]["training_seconds"]
+    flattered = fieldmark.compare(trained / "model.onnx", other / "model.onnx", faces / "train")
+    assert sum("was trained on" in remark for remark in flattered["remarks"]) == 2
+
+
+def test_a_folder_of_labelled_images(trained: Path, other: Path, faces: Path, tmp_path: Path) -> None:
     held_out = fieldmark.compare(trained, other, faces / "validation")
     assert held_out["flips"] == []
     assert held_out["difference"] == 0
     assert "which of them is better cannot be told" in held_out["sentence"]
     assert held_out["a"]["accuracy"] == pytest.approx(fieldmark.Run(trained).metrics["validation"]["accuracy"])
-    flattered = fieldmark.compare(trained, other / "model.onnx", faces / "train")
+    alone = shutil.copy(other / "model.onnx", tmp_path / "alone.onnx")
+    flattered = fieldmark.compare(trained, alone, faces / "train")
     assert any(remark.startswith("A was trained on") for remark in flattered["remarks"])
     assert not any(remark.startswith("B was trained on") for remark in flattered["remarks"])
 
@@ -134,9 +144,10 @@ def test_only_what_both_share_is_compared(trained: Path, other: Path) -> None:
     assert "1 image of the validation split of A alone left out" in found["remarks"]
 
 
-def test_what_cannot_be_compared_is_refused(trained: Path, other: Path, faces: Path) -> None:
-    with pytest.raises(DatasetError, match="no run folder"):
-        fieldmark.compare(trained, trained / "model.onnx")
+def test_what_cannot_be_compared_is_refused(trained: Path, other: Path, faces: Path, tmp_path: Path) -> None:
+    alone = shutil.copy(trained / "model.onnx", tmp_path / "alone.onnx")
+    with pytest.raises(DatasetError, match="neither a run folder nor its model"):
+        fieldmark.compare(trained, alone)
     with pytest.raises(DatasetError, match="holds the splits"):
         fieldmark.compare(trained, other, faces)
     stored = read_csv(other / "predictions.csv")

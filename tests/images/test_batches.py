@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 from fieldmark.errors import DatasetError, RecipeError
+from fieldmark.images import batches
 from fieldmark.images.batches import Flow, epoch_order, flow_from_directory
 from fieldmark.images.read import read
 from fieldmark.images.scan import scan
@@ -43,6 +45,23 @@ def test_every_epoch_covers_every_image_once(photos: Path) -> None:
     assert first != second
     assert len(flow) == 4
     assert [len(images) for images, _ in flow] == [4, 4, 4, 1]
+
+
+def test_the_dataset_is_sorted_once_an_epoch(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sorted_ = []
+
+    def recorded(*arguments: Any, **rest: Any) -> Any:
+        sorted_.append(rest["epoch"])
+        return epoch_order(*arguments, **rest)
+
+    monkeypatch.setattr(batches, "epoch_order", recorded)
+    flow = flow_from_directory(photos, target_size=(6, 4), batch_size=4)
+    first, second = seen(flow), seen(flow)
+    assert sorted_ == [0, 1]
+    flow.epoch = 1
+    assert seen(flow) == second
+    flow.epoch = 0
+    assert seen(flow) == first
 
 
 def test_shapes_types_and_ranges(photos: Path) -> None:

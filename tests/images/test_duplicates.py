@@ -22,8 +22,8 @@ from fieldmark.images.duplicates import (
     invariants,
     near_copies,
     thumbnail,
-    thumbnails,
 )
+from tests.images.pictures import thumbnails
 
 Bytes = np.ndarray
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from fieldmark.errors import DatasetError
-from fieldmark.images.duplicates import thumbnails
 from fieldmark.images.groups import GROUP_RULES, Groups, find_groups
+from tests.images.pictures import thumbnails
 
 Bytes = np.ndarray
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fieldmark.errors import DatasetError
+from fieldmark.images.problems import PROBLEMS
 from fieldmark.images.scan import scan, without_empty_classes
 
 
@@ -137,6 +138,15 @@ def test_a_linked_class_folder_counts_once(tmp_path: Path) -> None:
     assert codes(tmp_path) == {"c": "link_loop"}
 
 
+def test_what_is_said_of_a_second_way_in_is_true_of_the_folder_itself(tmp_path: Path) -> None:
+    put(tmp_path, "z/1.jpg", "b/1.jpg")
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    (problem,) = scan(tmp_path).problems  # `a` comes first, so that the folder itself is the second way in
+    assert (problem.path, problem.code) == ("z", "link_loop")
+    assert problem.detail == "by a link, this folder is read already under another name"
+    assert "contains itself" not in PROBLEMS["link_loop"].meaning
+
+
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     put(tmp_path, "a/1.jpg", "b/1.jpg")
     put(tmp_path, os.fsdecode(b"a/\xff.jpg"), os.fsdecode(b"\xfe/1.jpg"))
@@ -153,8 +163,9 @@ def test_an_unreadable_folder_is_listed(tmp_path: Path, monkeypatch: pytest.Monk
             raise PermissionError(13, "Permission denied")
         return real(path)
 
-    monkeypatch.setattr(os, "scandir", scandir)
-    assert codes(tmp_path) == {"c": "unreadable_folder"}
+    with monkeypatch.context() as patch:  # pytest itself lists folders when it removes this one
+        patch.setattr(os, "scandir", scandir)
+        assert codes(tmp_path) == {"c": "unreadable_folder"}
 
 
 def test_deep_nesting(tmp_path: Path) -> None:

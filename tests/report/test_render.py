@@ -188,6 +188,22 @@ def test_a_second_report_is_the_same_and_leaves_nothing_old(run):
     assert (run / "report.html").read_bytes() == html
 
 
+def test_what_an_earlier_report_left_and_cannot_be_removed_does_no_harm(run, monkeypatch):
+    render_report(run)
+    old = run / "report_files" / "look-999.jpg"
+    old.write_bytes(b"")
+    unlink = Path.unlink
+
+    def refuse(path, missing_ok=False):
+        if path.name == old.name:
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert render_report(run).is_file()
+    assert old.exists()
+
+
 FILES = (
     "metrics.json",
     "audit.json",

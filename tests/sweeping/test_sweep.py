@@ -19,6 +19,7 @@ from fieldmark.report.dots import DOT, dodged, dot_plot
 from fieldmark.report.lines import sweep_lines
 from fieldmark.runs import Run
 from fieldmark.training.choices import choose
+from fieldmark.training.progress import Progress
 
 RECIPE = {"network": "course", "channels": (8,), "epochs": 3, "batch_size": 16}
 
@@ -71,6 +72,12 @@ def test_a_table_a_plot_and_the_images_that_differ(faces: Path, tmp_path: Path, 
         assert len(list(csv.DictReader(file))) == found["choices"][0]["n"]
     with Image.open(out / "sweep.png") as picture:
         picture.load()
+
+
+def test_the_first_reading_of_the_images_is_shown(faces: Path, tmp_path: Path, trainings: list[Path]) -> None:
+    progress = Progress(quiet=True)
+    fieldmark.sweep(faces, image_size=[24], seeds=1, out=tmp_path / "out", progress=progress, **RECIPE)
+    assert {"scan", "read"} <= set(progress.seconds)
 
 
 def test_finished_runs_are_kept_and_broken_ones_trained_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from fieldmark.errors import RecipeError, TrainingError
 from fieldmark.images.audit import audit_images
+from fieldmark.images.dataset import Dataset
 from fieldmark.images.read import Images, read
 from fieldmark.images.scan import scan
 from fieldmark.networks.table import build
@@ -20,7 +22,7 @@ from fieldmark.training import fit as fit_module
 from fieldmark.training.checkpoint import read_checkpoint
 from fieldmark.training.choices import StepChoices, choose
 from fieldmark.training.fit import batch_rows, fit, with_enough_epochs
-from fieldmark.training.history import Epoch, History
+from fieldmark.training.history import Epoch, History, remarks
 from fieldmark.training.network import make_network
 
 SIZE = 16
@@ -115,6 +117,20 @@ def test_even_batches_leave_no_small_one(images: Images) -> None:
     assert np.array_equal(np.concatenate(batches), np.concatenate(whole))
 
 
+def test_the_steps_of_an_epoch_are_counted_once(
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    rows = Dataset.rows
+    monkeypatch.setattr(Dataset, "rows", lambda dataset, split: (asked.append(split), rows(dataset, split))[1])
+    counted = []
+    for size in (2, 20):  # 10 steps an epoch, and 1
+        train(images, tmp_path / str(size), batch_size=size, schedule="cosine")
+        counted.append(len(asked))
+        asked.clear()
+    assert counted[0] == counted[1]
+
+
 def test_until_accuracy_stops(images: Images, tmp_path: Path) -> None:
     _, history = train(images, tmp_path, epochs=50, until_accuracy=0.999)
     assert len(history.epochs) < 50
@@ -171,6 +187,14 @@ def test_without_validation(images: Images, tmp_path: Path) -> None:
     assert history.epochs[0].validation_accuracy is None
 
 
+def test_keep_best_without_validation_says_that_the_last_was_kept(images: Images, tmp_path: Path) -> None:
+    only = Images(images.dataset.keep(images.dataset.rows("train")), images.store, 0)
+    _, history = train(only, tmp_path, keep="best")
+    (said,) = remarks(history, choices(keep="best"))
+    assert said.startswith("there was no validation image to tell the best epoch by")
+    assert "the last one, 3, were kept" in said
+
+
 def test_own_networks_are_looked_at_first() -> None:
     recipe, preprocessing = choose(torch.nn.Flatten(), {"image_size": SIZE})
     good = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 2))
@@ -180,3 +204,39 @@ def test_own_networks_are_looked_at_first() -> None:
     wrong = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(7, 2))
     with pytest.raises(RecipeError, match="cannot take images"):
         make_network(wrong, recipe, preprocessing, classes=2)
+
+
+class Answering(torch.nn.Module):
+    """A network whose forward does what a test says."""
+
+    def __init__(self, answer: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, images: torch.Tensor) -> object:
+        return self.answer(images)
+
+
+def raising(error: Exception) -> Callable[[torch.Tensor], object]:
+    def answer(images: torch.Tensor) -> object:
+        raise error
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (lambda images: (images.sum((2, 3))[:, :2], images), "with a tuple of 2; expected logits"),
+        (lambda images: {"logits": images.sum((2, 3))[:, :2], "features": images}, "a dict of logits, features; exp"),
+        (lambda images: None, "with a NoneType; expected logits"),
+        (raising(ValueError("17 px are not enough")), "cannot take images .*: ValueError: 17 px are not enough"),
+        (raising(TypeError("forward() missing 'mask'")), r"cannot take images .*: TypeError: forward\(\) missing"),
+        (raising(AssertionError("wrong height")), "cannot take images .*: AssertionError: wrong height"),
+    ],
+)
+def test_whatever_an_own_network_does_is_one_clear_error(answer: Callable[[torch.Tensor], object], found: str) -> None:
+    recipe, preprocessing = choose(torch.nn.Flatten(), {"image_size": SIZE})
+    with pytest.raises(RecipeError, match=found) as caught:
+        make_network(Answering(answer), recipe, preprocessing, classes=2)
+    assert caught.value.hint

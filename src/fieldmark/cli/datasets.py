@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -90,9 +89,8 @@ def demo(
 
 def _draw(faces: Path) -> None:
     from fieldmark.images.demo import draw_demo
-    from fieldmark.storage import make_folder
+    from fieldmark.storage import atomic_folder
 
-    # Under another name until it is whole, so that an interrupted drawing is not taken for the dataset.
-    unfinished = Path(tempfile.mkdtemp(prefix=".faces-", dir=make_folder(faces.parent)))
-    draw_demo(unfinished)
-    unfinished.rename(faces)
+    # Whole or not at all, so that an interrupted drawing is not taken for the dataset.
+    with atomic_folder(faces) as folder:
+        draw_demo(folder)

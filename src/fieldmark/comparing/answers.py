@@ -124,7 +124,7 @@ def _validated_on(stored: dict[str, str]) -> Path | None:
 def _stored(side: Side) -> Answers:
     if side.run is None:
         raise DatasetError(
-            f"{side.name}: no run folder, so it holds no answers to compare",
+            f"{side.name}: neither a run folder nor its model.onnx, so no answers are stored to compare",
             hint="name a directory of labelled images, too: fieldmark compare A B DIR",
         )
     predictions = read_csv(side.run.folder / "predictions.csv")

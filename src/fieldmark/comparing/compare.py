@@ -19,7 +19,7 @@ from fieldmark.comparing.flips import flip_grid
 from fieldmark.errors import RecipeError
 from fieldmark.evaluation.compare import compare_predictions
 from fieldmark.images.names import counted
-from fieldmark.runs import Run
+from fieldmark.runs import run_of
 from fieldmark.runtime import BATCH
 from fieldmark.training.progress import Progress
 
@@ -86,8 +86,7 @@ def compare(
 
 
 def _side(path: str | Path) -> Side:
-    classifier = load(path)
-    return Side(str(path), classifier, Run(Path(path)) if (Path(path) / "run.json").is_file() else None)
+    return Side(str(path), load(path), run_of(Path(path)))
 
 
 def _speeds(first: Classifier, second: Classifier) -> tuple[float, float]:

@@ -49,6 +49,10 @@ class Flow:
     shuffle: bool
     seed: int
     epoch: int = 0
+    # The rows of this epoch in their order, and what they are the order of: to find it sorts the whole dataset.
+    _ordered: tuple[tuple[bool, int, int], npt.NDArray[np.int64]] | None = dataclasses.field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -73,6 +77,7 @@ class Flow:
     def on_epoch_end(self) -> None:
         """Move on to the next epoch: shuffled batches come in a new order."""
         self.epoch += 1
+        self._ordered = None
 
     @property
     def class_indices(self) -> dict[str, int]:
@@ -95,10 +100,14 @@ class Flow:
         return self.images.dataset.problems
 
     def _order(self) -> npt.NDArray[np.int64]:
-        rows = np.arange(len(self.images.dataset))
-        if not self.shuffle:
-            return rows
-        return epoch_order(self.images.dataset, rows, seed=self.seed, epoch=self.epoch)
+        asked = (self.shuffle, self.seed, self.epoch)
+        kept = self._ordered  # once, since Keras may ask in several threads
+        if kept is None or kept[0] != asked:
+            rows = np.arange(len(self.images.dataset))
+            if self.shuffle:
+                rows = epoch_order(self.images.dataset, rows, seed=self.seed, epoch=self.epoch)
+            self._ordered = kept = (asked, rows)
+        return kept[1]
 
     def _labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         labels = self.classes[rows]

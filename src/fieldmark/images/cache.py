@@ -246,7 +246,8 @@ class ShardWriter:
             return
         file.flush()
         # It begins to write what is said not to be needed, and forgets none that is still to be written
-        os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
+        with contextlib.suppress(OSError):  # only advice
+            os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
         self._written_out = end
 
 

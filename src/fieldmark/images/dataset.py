@@ -70,13 +70,16 @@ class Dataset:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """{split: {class: images}} for every split that has images."""
+        rows = {split: self.rows(split) for split in ("", *SPLITS)}
         return {
-            split: {
-                name: int(np.sum(self.labels[self.splits == split] == label)) for label, name in enumerate(self.classes)
-            }
-            for split in ("", *SPLITS)
-            if np.any(self.splits == split)
+            split: dict(zip(self.classes, self._count(found), strict=True))
+            for split, found in rows.items()
+            if len(found)
         }
+
+    def _count(self, rows: npt.NDArray[np.int64]) -> list[int]:
+        counted: list[int] = np.bincount(self.labels[rows], minlength=len(self.classes)).tolist()
+        return counted
 
     @property
     def fingerprint(self) -> str:

@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,12 +64,6 @@ def thumbnail(pixels: Bytes) -> Bytes:
     means = np.empty((SIDE, SIDE, 3), dtype=np.uint8)
     means[...] = np.rint(sums.reshape(SIDE, SIDE, channels) * (SIDE * SIDE / (height * width)))
     return means
-
-
-def thumbnails(images: Iterable[Bytes]) -> Bytes:
-    """Return the thumbnails of `images`, uint8 (n, 16, 16, 3)."""
-    found = [thumbnail(pixels) for pixels in images]
-    return np.stack(found) if found else np.zeros((0, SIDE, SIDE, 3), dtype=np.uint8)
 
 
 def exact_duplicates(hashes: Sequence[str]) -> list[list[int]]:

@@ -36,7 +36,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "hidden": ProblemKind("a hidden file or folder: its name begins with a dot"),
     "system_file": ProblemKind("a file or folder that an operating system or program keeps for itself"),
     "empty_class": ProblemKind("a class folder without a single usable image"),
-    "link_loop": ProblemKind("a linked folder that contains itself"),
+    "link_loop": ProblemKind("a second way, by a link, into a folder that is read already; each is read once"),
     "unreadable_folder": ProblemKind("the system does not let us list the folder"),
     "loose_file": ProblemKind("a file beside the class folders, so that it belongs to no class"),
     "beside_splits": ProblemKind("a folder beside train/, validation/ and test/, so that it belongs to no split"),

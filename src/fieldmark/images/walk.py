@@ -15,7 +15,7 @@ DETAILS = {
     "name_not_utf8": "the name is not valid UTF-8; rename it to use it",
     "not_regular_file": "a pipe, socket or device",
     "broken_link": "a link that leads nowhere",
-    "link_loop": "a link to a folder that was read already",
+    "link_loop": "by a link, this folder is read already under another name",
     "loose_file": "lies beside the class folders, so it has no class",
     "empty_class": "a folder without images",
     "beside_splits": "lies beside train/, so it belongs to no split",

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 CHANNELS = (32, 64, 128, 256)
-MINIMUM_IMAGE_SIZE = 16  # pixels; leaves 2 x 2 positions to the last of four stages
 
 
 class ConvNet(nn.Module):

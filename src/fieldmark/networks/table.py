@@ -92,7 +92,7 @@ NETWORKS: dict[str, NetworkSpec] = {
         build=_convnet,
         meaning="a small residual network that trains from scratch on a laptop and generalises",
         pretrained=False,
-        minimum_image_size=lambda channels: 16,
+        minimum_image_size=lambda channels: 16,  # leaves 2 x 2 positions to the last of four stages
         takes_channels=True,
         image_size=96,
         batch_size=64,
@@ -112,7 +112,7 @@ NETWORKS: dict[str, NetworkSpec] = {
         meaning="a backbone trained on ImageNet, frozen, with a linear head fitted to your classes; "
         "what is trained by steps is for --fine-tune",
         pretrained=True,
-        minimum_image_size=lambda channels: 32,
+        minimum_image_size=lambda channels: 32,  # the network halves five times
         takes_channels=False,
         image_size=224,
         batch_size=32,

@@ -8,6 +8,7 @@ nothing else.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import re
@@ -125,4 +126,6 @@ def _remove_others(folder: Path, names: set[str]) -> None:
     """Remove what an earlier report left, by the names that reports use; anything else is not ours."""
     for path in folder.iterdir():
         if path.name not in names and re.fullmatch(r"(look-)?\d+\.jpg|layer-\d+\.png", path.name):
-            path.unlink()
+            # The new page is there and asks for none of them: what cannot be removed does no harm.
+            with contextlib.suppress(OSError):
+                path.unlink()

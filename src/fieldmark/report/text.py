@@ -123,10 +123,10 @@ def run_lines(folder: Path) -> list[str]:
     lines = [accuracy_line(split, metrics[split]) for split in ("train", "validation", "test") if split in metrics]
     leaks = next((check["answer"] for check in run.audit.get("checks", []) if check["name"] == "leaks"), "")
     lines += [
-        *([leaks] if run.audit["leaks"] else []),
-        metrics["overfitting"]["sentence"],
-        *filter(None, [(metrics.get("learning_curve") or {}).get("sentence")]),
-        *(f"note: {note}" for note in (*info["notes"], *info["choices"])),
+        *([clean(leaks)] if run.audit["leaks"] else []),
+        clean(metrics["overfitting"]["sentence"]),
+        *map(clean, filter(None, [(metrics.get("learning_curve") or {}).get("sentence")])),
+        *(f"note: {clean(note)}" for note in (*info["notes"], *info["choices"])),
     ]
     return [
         *lines,

@@ -50,7 +50,9 @@ REFUSALS: dict[str, RefusalKind] = {
     "name_too_long": RefusalKind(413, "the name of an upload is longer than allowed"),
     "url_too_long": RefusalKind(414, "the address is longer than allowed"),
     "unsupported_media_type": RefusalKind(415, "the body is neither a form of files nor an image"),
-    "headers_too_large": RefusalKind(431, "the headers, or extensions and trailers of chunks, have more lines or bytes than allowed"),
+    "headers_too_large": RefusalKind(
+        431, "the headers, or extensions and trailers of chunks, have more lines or bytes than allowed"
+    ),
     # the server cannot, at the moment
     "over_capacity": RefusalKind(429, "as much work waits as is allowed; ask again after Retry-After"),
     "internal_error": RefusalKind(500, "a mistake of ours; the server's log has its details"),

@@ -69,6 +69,7 @@ def sweep(
         validation=validation,
         group_by=plan[0].recipe.group_by,
         corrections=corrections,
+        progress=progress,
     )
     learn = functools.partial(pipeline.train, root, validation=validation, corrections=corrections)
     if not len(found.dataset.rows(SPLIT)) and any(not each.recipe.validation_fraction for each in plan):

@@ -149,15 +149,16 @@ def _epoch(
     step.network.train()
     loss, correct, seen = 0.0, 0, 0
     batches = batch_rows(images, choices, epoch, even=bool(step.ghosts))
+    steps = steps_of(images, choices)  # once: it looks at every image's split
     for done, batch in enumerate(feed.training(batches, epoch)):
+        factor = _schedule(choices, steps, epoch, done)
         for group in optimizer.param_groups:
-            share = group.get("share", 1.0)
-            group["lr"] = choices.learning_rate * share * _schedule(choices, images, epoch, done)
+            group["lr"] = choices.learning_rate * group.get("share", 1.0) * factor
         batch_loss, batch_correct = step.train(optimizer, *batch)
         if isinstance(batch_loss, float) and not math.isfinite(batch_loss):
             raise _diverged(f"epoch {epoch}, step {done + 1}", batch_loss, choices)
         loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(batch[1])
-        on_step(done + 1, steps_of(images, choices))
+        on_step(done + 1, steps)
     # A GPU is waited for here, once an epoch.
     loss, correct = float(loss), int(correct)
     if not math.isfinite(loss):
@@ -226,11 +227,10 @@ def _loss(images: Images, choices: StepChoices) -> Loss:
     return Loss(None)
 
 
-def _schedule(choices: StepChoices, images: Images, epoch: int, done: int) -> float:
-    """The factor on the learning rate at a step: 1, or a linear warm-up and then a cosine down to 0."""
+def _schedule(choices: StepChoices, steps: int, epoch: int, done: int) -> float:
+    """The factor on the learning rate at one of an epoch's steps: 1, or a linear warm-up and then a cosine to 0."""
     if choices.schedule != "cosine":
         return 1.0
-    steps = steps_of(images, choices)
     share = ((epoch - 1) * steps + done + 1) / (choices.epochs * steps)
     return share / WARM_UP if share < WARM_UP else 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
 

@@ -76,8 +76,17 @@ def remarks(history: History, choices: StepChoices) -> list[str]:
         verb = "was reached" if reached else "was not reached"
         said.append(f"training accuracy {choices.until_accuracy:g} {verb} in {last.epoch} epochs")
     if choices.keep == "best" and history.kept:
-        said.append(
-            f"the weights of epoch {history.kept} were kept because they were best on validation, "
-            "so the validation numbers are optimistic"
-        )
+        said.append(_kept(history))
     return said
+
+
+def _kept(history: History) -> str:
+    if history.epochs[history.kept - 1].validation_accuracy is None:
+        return (
+            "there was no validation image to tell the best epoch by (--keep best), "
+            f"so the weights of the last one, {history.kept}, were kept"
+        )
+    return (
+        f"the weights of epoch {history.kept} were kept because they were best on validation, "
+        "so the validation numbers are optimistic"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -22,29 +22,51 @@ from fieldmark.runtime import BATCH
 def make_network(own: nn.Module | None, recipe: Recipe, preprocessing: Preprocessing, *, classes: int) -> nn.Module:
     """A network of NETWORKS for this many classes, or the caller's own after a look at its answer's shape.
 
-    Raises RecipeError if an own network does not answer float32 (batch, classes), or (batch, 1) for two classes.
+    Raises RecipeError if an own network cannot take float32 (batch, 3, height, width), or does not answer one tensor
+    (batch, classes), or (batch, 1) for two classes.
     """
     size = (preprocessing.height, preprocessing.width)
     if own is None:
         outputs = 1 if classes == 2 and not recipe.softmax else classes
         return build(recipe.network, size, outputs, channels=recipe.channels, seed=recipe.seed)
     own.eval()
+    _require_logits(_first_answer(own, recipe.network, size), recipe.network, classes)
+    return own
+
+
+def _first_answer(own: nn.Module, name: str, size: tuple[int, int]) -> object:
+    """What an own network answers two black images of (height, width) pixels."""
     try:
         with torch.no_grad():
-            shape = tuple(own(torch.zeros(2, 3, *size)).shape)
-    except RuntimeError as error:
+            return own(torch.zeros(2, 3, *size))
+    except Exception as error:  # the caller's code, which may raise whatever it likes
         raise RecipeError(
-            f"{recipe.network} cannot take images float32 (2, 3, {size[0]}, {size[1]}): {error}",
-            hint="choose the image_size it was made for",
+            f"{name} cannot take images float32 (2, 3, {size[0]}, {size[1]}): {type(error).__name__}: {error}",
+            hint="choose the image_size it was made for; it is called with the images and nothing else",
         ) from error
-    allowed = {(2, classes)} | ({(2, 1)} if classes == 2 else set())
-    if shape not in allowed:
+
+
+def _require_logits(answer: object, name: str, classes: int) -> None:
+    expected = f"expected logits {(2, classes)} for {classes} classes"
+    if not isinstance(answer, torch.Tensor):
         raise RecipeError(
-            f"{recipe.network} answers two images with shape {shape}; "
-            f"expected logits {(2, classes)} for {classes} classes",
+            f"{name} answers two images with {_kind(answer)}; {expected}",
+            hint="wrap it in a module whose forward returns the logits alone, one tensor",
+        )
+    allowed = {(2, classes)} | ({(2, 1)} if classes == 2 else set())
+    if tuple(answer.shape) not in allowed:
+        raise RecipeError(
+            f"{name} answers two images with shape {tuple(answer.shape)}; {expected}",
             hint="let its last layer have one output a class, and no softmax behind it",
         )
-    return own
+
+
+def _kind(answer: object) -> str:
+    """What an answer is that is no tensor: "a dict of logits, features"."""
+    kind = f"a {type(answer).__name__}"
+    if isinstance(answer, Mapping):  # also the ModelOutput of Hugging Face
+        return f"{kind} of {', '.join(map(str, answer))}"
+    return f"{kind} of {len(answer)}" if isinstance(answer, tuple | list) else kind
 
 
 @contextlib.contextmanager

@@ -75,7 +75,6 @@ class Step:
     network: nn.Module
     preprocessing: Preprocessing
     loss: Loss
-    batch_size: int  # images
     micro_batch: int | None  # images of one forward and backward; None: the whole batch
     ghosts: tuple[nn.Module, ...]  # the network once for each part of a batch that BatchNorm looks at; mostly none
     micro_batch_evaluation: int  # images of one forward
@@ -206,7 +205,6 @@ def make_step(network: nn.Module, preprocessing: Preprocessing, loss: Loss, batc
         network,
         preprocessing,
         loss,
-        batch_size,
         # So few that every thread gets some.
         None if whole else min(in_cache, math.ceil(batch_size / threads)),
         ghosts,
