@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fieldmark import storage
+from fieldmark.images.names import duration
 from fieldmark.training.choices import StepChoices
-from fieldmark.training.progress import duration
 
 
 @dataclasses.dataclass(frozen=True)
