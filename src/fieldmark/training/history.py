@@ -32,8 +32,8 @@ class History:
     """All finished epochs, and how the training ended."""
 
     epochs: tuple[Epoch, ...]
-    # The epoch whose weights were kept: the last that was finished, or the best; 0 if none was. Where Ctrl-C came in the
-    # middle of an epoch and the last is kept, the network has learnt a part of the next one, too.
+    # The epoch whose weights were kept: the last that was finished, or the best; 0 if none was. Where Ctrl-C came
+    # within an epoch and the last is kept, the network has learnt a part of the next one, too.
     kept: int
     interrupted: bool = False
 
