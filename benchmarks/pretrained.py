@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fieldmark import export
+from fieldmark import runtime
 from fieldmark.embedding import BATCH, embed, find_backbone
 from fieldmark.images.read import Images, read
 from fieldmark.images.scan import scan
@@ -58,7 +58,7 @@ def embedding(images: Images, preprocessing: Preprocessing, folder: Path, turns:
     for turn in range(turns + 1):  # the first warms up and does not count
         start = time.perf_counter()
         for first in range(0, len(pixels), BATCH):
-            session.run([export.EMBEDDING], {export.INPUT: pixels[first : first + BATCH]})
+            session.run([runtime.EMBEDDING], {runtime.INPUT: pixels[first : first + BATCH]})
         middle = time.perf_counter()
         os.environ["FIELDMARK_CACHE_DIR"] = str(folder / f"embeddings-{turn}")  # an empty one: all is computed
         embed(images, backbone)

@@ -12,7 +12,7 @@ import torch
 
 import fieldmark
 from fieldmark import embedding as embed_module
-from fieldmark import export
+from fieldmark import runtime
 from fieldmark.embedding import embed, find_backbone
 from fieldmark.images.cache import cache_folder
 from fieldmark.images.read import read
@@ -52,7 +52,7 @@ def test_neither_threads_nor_batches_change_the_bits(
 ) -> None:
     images, backbone = read(scan(faces), PREPROCESSING), find_backbone(PREPROCESSING)
     session = open_session(backbone.path, threads=2)
-    (wanted,) = session.run([export.EMBEDDING], {export.INPUT: images.pixels(range(len(images.dataset)))})
+    (wanted,) = session.run([runtime.EMBEDDING], {runtime.INPUT: images.pixels(range(len(images.dataset)))})
     monkeypatch.setattr(embed_module, "BATCH", 7)
     for threads in (1, 3):
         monkeypatch.setenv("FIELDMARK_CACHE_DIR", str(tmp_path / str(threads)))
@@ -69,7 +69,7 @@ def test_the_graph_is_the_network(width: int, height: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, height, width, 3), dtype=np.uint8)
     with torch.no_grad():
         wanted = network.features(scaled(torch.from_numpy(pixels), 127.0, 128.0)).numpy()
-    (found,) = open_session(find_backbone(preprocessing).path).run([export.EMBEDDING], {export.INPUT: pixels})
+    (found,) = open_session(find_backbone(preprocessing).path).run([runtime.EMBEDDING], {runtime.INPUT: pixels})
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 

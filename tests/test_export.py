@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from fieldmark import export
+from fieldmark import export, runtime
 from fieldmark.classifier import load
 from fieldmark.errors import ExportError, ModelFileError, RecipeError
 from fieldmark.evaluation.familiarity import (
@@ -82,7 +82,7 @@ def test_no_images_no_answers(exported: tuple[torch.nn.Module, Path]) -> None:
 @pytest.mark.parametrize("outputs", [1, 2, 4])
 def test_a_head_on_a_backbone(tmp_path: Path, outputs: int) -> None:
     whole = export.network_graph(build("course", (24, 32), 1, channels=(8,)), PREPROCESSING)
-    backbone = onnx.utils.Extractor(whole).extract_model([export.INPUT], [export.EMBEDDING])
+    backbone = onnx.utils.Extractor(whole).extract_model([runtime.INPUT], [runtime.EMBEDDING])
     weights = RANDOM.normal(size=(outputs, 512)).astype(np.float32)
     bias = RANDOM.normal(size=outputs).astype(np.float32)
     path = tmp_path / "model.onnx"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fieldmark import storage
 from fieldmark.checks.context import Copy
 from fieldmark.checks.table import run_checks
-from fieldmark.grouping import embeddings_of, splits_itself, too_many, with_copies_joined
+from fieldmark.grouping import embeddings_of, splits_itself, why_not_searched, with_copies_joined
 from fieldmark.images.audit import Audit, audit_images
 from fieldmark.images.names import printable
 from fieldmark.images.read import Images, read
@@ -70,7 +70,7 @@ def _grouped_as_trained(
     images: Images, found: Audit, embeddings: npt.NDArray[np.float32] | None
 ) -> tuple[Images, Audit, tuple[Copy, ...] | None]:
     """With the groups by which a training would split; where these lack the near-duplicates, it says so."""
-    if why := too_many(found.dataset):
+    if why := why_not_searched(found.dataset):
         remark = f"near-duplicates are not joined to groups, so the split of a training may part some: {why}"
         return images, dataclasses.replace(found, remarks=(*found.remarks, remark)), None
     if embeddings is None:

@@ -22,7 +22,7 @@ from fieldmark.images.names import printable
 from fieldmark.images.profiles import to_srgb
 from fieldmark.images.threads import Ahead
 from fieldmark.preprocessing import Pixels, Preprocessing, to_pixels
-from fieldmark.runtime import BATCH, open_session, run_batches
+from fieldmark.runtime import BATCH, EMBEDDING, FAMILIARITY, INPUT, PROBABILITIES, open_session, run_batches
 
 FORMAT = 1  # of the metadata; another one where what is written today would be misread
 _NEWER = "it may come from a newer Fieldmark: update it"
@@ -70,7 +70,7 @@ class Classifier:
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities float32 (n, classes) of preprocessed images uint8 (n, height, width, 3)."""
-        return self._run("probabilities", pixels, len(self.classes))
+        return self._run(PROBABILITIES, pixels, len(self.classes))
 
     @functools.cached_property
     def answer_names(self) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ class Classifier:
         Files of older versions and of networks whose features cannot be told do not.
         """
         outputs = {output.name for output in self.session.get_outputs()}
-        return ("probabilities", "familiarity") if "familiarity" in outputs else ("probabilities",)
+        return (PROBABILITIES, FAMILIARITY) if FAMILIARITY in outputs else (PROBABILITIES,)
 
     def answers(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
         """Probabilities float32 (n, classes), and familiarity (n,), 0 to 1, or None where the file does not tell it."""
@@ -103,7 +103,7 @@ class Classifier:
     def embeddings(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Features float32 (n, d) that the last layer sees, of images uint8 (n, height, width, 3)."""
         outputs = {output.name: output.shape for output in self.session.get_outputs()}
-        return self._run("embedding", pixels, outputs["embedding"][1])
+        return self._run(EMBEDDING, pixels, outputs[EMBEDDING][1])
 
     def predict(self, sources: Source | Iterable[Source]) -> list[Prediction]:
         """Classify paths, arrays or PIL images, one or many; answers in the order given.
@@ -127,7 +127,7 @@ class Classifier:
         item = _prepare(source, preprocessing=self.preprocessing)
         if item.pixels is None:
             return Prediction(item.path, None, None, {}, False, item.code, item.detail)
-        found = self.session.run(list(self.answer_names), {"images": item.pixels[None]})
+        found = self.session.run(list(self.answer_names), {INPUT: item.pixels[None]})
         return self.prediction(item.path, found[0][0], float(found[1][0]) if len(found) > 1 else None)
 
     def prediction(

@@ -22,7 +22,7 @@ from fieldmark.errors import missing_extra
 from fieldmark.images.cache import RowStore, cache_folder
 from fieldmark.images.read import Images, Progress
 from fieldmark.preprocessing import Preprocessing
-from fieldmark.runtime import BATCH, open_session, run_batches
+from fieldmark.runtime import BATCH, EMBEDDING, INPUT, open_session, run_batches
 
 # Raised when the conversion changes its result, so that no old graph is used.
 CONVERSION = "2"
@@ -75,13 +75,11 @@ def embed(
 
 def own_embeddings(classifier: Classifier, images: Images) -> npt.NDArray[np.float32] | None:
     """What a classifier's own last layer sees in all images of a dataset, (n, d); None where its file does not tell."""
-    if export.EMBEDDING not in {output.name for output in classifier.session.get_outputs()}:
+    if EMBEDDING not in {output.name for output in classifier.session.get_outputs()}:
         return None
     rows = range(len(images.dataset))
     batches = [list(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
-    parts = run_batches(
-        classifier.session, [export.EMBEDDING], batches, prepare=images.pixels, workers=classifier.threads
-    )
+    parts = run_batches(classifier.session, [EMBEDDING], batches, prepare=images.pixels, workers=classifier.threads)
     return np.concatenate([part for (part,) in parts])
 
 
@@ -97,7 +95,7 @@ def _compute(
     # Each thread reads the pixels of a batch and runs it on its own: none waits for another inside a layer.
     session = open_session(backbone.path, threads=1)
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    results = run_batches(session, [export.EMBEDDING], batches, prepare=images.pixels, workers=threads)
+    results = run_batches(session, [EMBEDDING], batches, prepare=images.pixels, workers=threads)
     done = 0
     with store.writer() as writer:
         for batch, (embeddings,) in zip(batches, results, strict=True):
@@ -122,7 +120,7 @@ def _convert(preprocessing: Preprocessing, path: Path) -> None:
     except ImportError as error:
         raise missing_extra("converting the pretrained backbone (once)", error) from error
     network = efficientnet_lite.folded(efficientnet_lite.pretrained((preprocessing.height, preprocessing.width)))
-    graph = backbone_graph(network, preprocessing, images=export.INPUT, embedding=export.EMBEDDING, opset=export.OPSET)
+    graph = backbone_graph(network, preprocessing, images=INPUT, embedding=EMBEDDING, opset=export.OPSET)
     storage.write_bytes(path, graph.SerializeToString(deterministic=True))
 
 

@@ -34,11 +34,25 @@ def evaluate(
     costs: tuple[float, float] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measure a classifier on a folder of class folders, matched by name; one split of metrics.json, and mistakes.
+    """Measure a classifier on a folder of class folders, matched by name.
 
-    `costs` of two classes are those of an image of the first taken for the second, and of the reverse; "threshold" is
-    then what costs least on these images. Raises DatasetError where no folder bears the name of a class, or the folder
-    holds splits itself, RecipeError for costs that no threshold can be chosen by.
+    `corrections` is a table that sets labels right, by default the folder's own `corrections.csv`. `costs` of two
+    classes are those of an image of the first taken for the second, and of the reverse.
+
+    Returns one split of metrics.json (`fieldmark.evaluation.metrics.metrics_of`: shares from 0 to 1, each with its n
+    and 95 % interval), with "mistakes", the most confident first, "group_rule", "problems", "corrections", "remarks",
+    and with `costs` "threshold", what costs least on these images. Raises DatasetError where no folder bears the name
+    of a class, or the folder holds splits itself, RecipeError for costs that no threshold can be chosen by,
+    ModelFileError for what is no classifier.
+
+    >>> import fieldmark, tempfile; folder = Path(tempfile.mkdtemp())
+    >>> from fieldmark.images.demo import draw_demo
+    >>> draw_demo(folder / "faces")
+    >>> small = {"network": "course", "image_size": 32, "epochs": 1}
+    >>> run = fieldmark.train(folder / "faces", out=folder / "run", **small)
+    >>> found = evaluate(run.folder, folder / "faces" / "validation")
+    >>> found["n"], found["accuracy"] == run.metrics["validation"]["accuracy"]
+    (80, True)
     """
     progress = progress or Progress(quiet=True)
     if not isinstance(classifier, Classifier):

@@ -21,15 +21,13 @@ import numpy.typing as npt
 from fieldmark import storage
 from fieldmark.errors import ExportError, missing_extra
 from fieldmark.preprocessing import Preprocessing
-from fieldmark.runtime import open_session
+from fieldmark.runtime import EMBEDDING, FAMILIARITY, INPUT, PROBABILITIES, open_session
 
 if TYPE_CHECKING:  # both cost a second to import, and the pretrained path needs no torch here
     import onnx
     from torch import nn
 
 OPSET = 20
-INPUT, PROBABILITIES, EMBEDDING = "images", "probabilities", "embedding"
-FAMILIARITY, SIMILARITY = "familiarity", "similarity"
 METADATA = "fieldmark"
 SEAL = "fieldmark_sha256"
 UNSEALED = "0" * 64

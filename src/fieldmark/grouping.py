@@ -46,7 +46,7 @@ def splits_itself(dataset: Dataset) -> bool:
     return not len(dataset.rows("validation"))
 
 
-def too_many(dataset: Dataset) -> str:
+def why_not_searched(dataset: Dataset) -> str:
     """Why near-duplicates are not kept together by the split; nothing where they are."""
     return f"more than {MOST_CHECKED:,} images" if len(dataset) > MOST_CHECKED else ""
 
@@ -65,7 +65,7 @@ def group(
     `preprocessing` is that of `images`; `threads` embed at once (None: one a core). Raises DatasetError for a
     `group_by` that is no regular expression.
     """
-    if why := too_many(images.dataset):
+    if why := why_not_searched(images.dataset):
         return _without(audit_images(images, group_by=group_by), why)
     _, usual = choose(Recipe.network, {})
     usual_images = images

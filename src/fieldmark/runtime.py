@@ -15,7 +15,9 @@ from fieldmark.preprocessing import Pixels
 
 Batch = TypeVar("Batch")
 
-INPUT = "images"
+# What the graph of a classifier is given and answers, by name; programs in other languages rely on them, too.
+INPUT, PROBABILITIES, EMBEDDING = "images", "probabilities", "embedding"
+FAMILIARITY, SIMILARITY = "familiarity", "similarity"
 # Images a call: their activations stay in a core's own cache (16 take a fifth longer an image), and the weights
 # of a large dense layer are still read for several images at a time.
 BATCH = 4

@@ -92,6 +92,13 @@ def test_a_known_rule_yields_where_the_images_contradict_it_or_no_name_follows_i
     assert find(paths, scenes(numbers), known_rule="(cat|dog)/").count == 2
 
 
+def test_a_rule_of_a_training_that_is_no_expression_is_told() -> None:
+    paths, numbers = dataset(NAMINGS["sequence"])
+    with pytest.raises(DatasetError, match=r"group_by \(cat of the training: not a regular expression") as caught:
+        find(paths, scenes(numbers), known_rule="(cat")
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize("stem", ["IMG_0001", "cat.17", "DSC01234", "photo-1", "0001", "IMG-20240517-WA0001"])
 def test_plain_numbering_names_no_sequence(stem: str) -> None:
     for rule in ("sequence", "frame", "individual"):

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldmark.report.wording import NAME_LENGTH, duration, sentence, shorten, visible
+from fieldmark.images.names import duration
+from fieldmark.report.wording import NAME_LENGTH, sentence, shorten, visible
 
 
 def test_visible_leaves_writing_and_emoji_alone():

@@ -22,7 +22,7 @@ from fieldmark.training import fit as fit_module
 from fieldmark.training.checkpoint import read_checkpoint
 from fieldmark.training.choices import StepChoices, choose
 from fieldmark.training.fit import batch_rows, fit, with_enough_epochs
-from fieldmark.training.history import Epoch, History, remarks
+from fieldmark.training.history import Epoch, History, epoch_line, remarks
 from fieldmark.training.network import make_network
 
 SIZE = 16
@@ -129,6 +129,11 @@ def test_the_steps_of_an_epoch_are_counted_once(
         counted.append(len(asked))
         asked.clear()
     assert counted[0] == counted[1]
+
+
+def test_the_time_that_is_left_carries_over() -> None:
+    line = epoch_line(Epoch(1, 0.7, 0.5, None, None, 1e-3, 59.97, 42.0), 2)
+    assert line.endswith("1 min 0 s left")
 
 
 def test_until_accuracy_stops(images: Images, tmp_path: Path) -> None:

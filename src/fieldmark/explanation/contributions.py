@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldmark.explanation.graph import Graph, Node, Values
+from fieldmark.runtime import PROBABILITIES
 
 Array = npt.NDArray[Any]
 
@@ -69,7 +70,7 @@ def contributions(graph: Graph, values: Values, *, towards: int, against: int) -
 
 def _logits(makers: dict[str, Node]) -> str:
     """The value that softmax or sigmoid turns into probabilities."""
-    name = "probabilities"
+    name = PROBABILITIES
     while name in makers:
         node = makers[name]
         if node.operator in ("Softmax", "Sigmoid"):

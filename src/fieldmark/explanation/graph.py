@@ -12,7 +12,7 @@ from fieldmark.classifier import Classifier
 from fieldmark.errors import missing_extra
 from fieldmark.networks.operators import ACTIVATIONS
 from fieldmark.preprocessing import Pixels
-from fieldmark.runtime import open_session
+from fieldmark.runtime import INPUT, open_session
 
 Values = dict[str, npt.NDArray[Any]]
 
@@ -60,7 +60,7 @@ class Graph:
     def run(self, pixels: Pixels) -> Values:
         """Every value of the network by name, for one image uint8 (height, width, 3)."""
         names = [output.name for output in self.session.get_outputs()]
-        values: Values = dict(zip(names, self.session.run(None, {"images": pixels[None]}), strict=True))
+        values: Values = dict(zip(names, self.session.run(None, {INPUT: pixels[None]}), strict=True))
         return self.constants | values
 
     def feature_maps(self, values: Values) -> list[tuple[Layer, npt.NDArray[np.float32]]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from fieldmark.errors import RecipeError
 Pixels = npt.NDArray[np.uint8]
 Keys = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.float64]
+Number = TypeVar("Number", float, npt.NDArray[np.float64])  # of one image, or of each of many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,15 +236,28 @@ def _convolve(image: Image.Image, weights: Numbers) -> Image.Image:
     return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
+def spot(draws: Mapping[str, Number]) -> tuple[Number, Number, Number, Number]:
+    """What is not lightened: its middle (x, y) and radius as shares of the image; and how far all else is, 0.5 to 1."""
+    x, y = 0.4 + 0.2 * draws["lighten_x"], 0.4 + 0.2 * draws["lighten_y"]
+    return x, y, 0.25 + 0.2 * draws["lighten_radius"], 0.5 + 0.5 * draws["lighten_strength"]
+
+
+def erased_sides(draws: Mapping[str, Number], height: int, width: int) -> tuple[Number, Number]:
+    """Width and height in pixels of what is erased, before rounding: 2 to 20 % of the image, at most twice as long."""
+    area = (0.02 + 0.18 * draws["erase_area"]) * width * height
+    aspect = 2.0 ** (2 * draws["erase_aspect"] - 1)
+    return (area * aspect) ** 0.5, (area / aspect) ** 0.5
+
+
 def _lighten(image: Image.Image, augmentation: Augmentation, draws: Mapping[str, float]) -> Image.Image:
     """Fade what lies outside a soft ellipse near the middle towards white."""
     if draws["lighten"] >= augmentation.lighten:
         return image
-    x = (np.arange(image.width) + 0.5) / image.width - (0.4 + 0.2 * draws["lighten_x"])
-    y = (np.arange(image.height) + 0.5) / image.height - (0.4 + 0.2 * draws["lighten_y"])
-    radius = 0.25 + 0.2 * draws["lighten_radius"]
+    middle_x, middle_y, radius, strength = spot(draws)
+    x = (np.arange(image.width) + 0.5) / image.width - middle_x
+    y = (np.arange(image.height) + 0.5) / image.height - middle_y
     distance = np.sqrt(x[None, :] ** 2 + y[:, None] ** 2)
-    fade = np.clip((distance - radius) / 0.2, 0, 1) * (0.5 + 0.5 * draws["lighten_strength"])
+    fade = np.clip((distance - radius) / 0.2, 0, 1) * strength
     mask = Image.fromarray(np.rint(255 * (1 - fade)).astype(np.uint8))
     return Image.composite(image, Image.new(image.mode, image.size, "white"), mask)
 
@@ -251,10 +266,8 @@ def _erase(image: Image.Image, augmentation: Augmentation, draws: Mapping[str, f
     """Cover a rectangle with one colour (random erasing, arXiv:1708.04896)."""
     if draws["erase"] >= augmentation.erase:
         return image
-    area = (0.02 + 0.18 * draws["erase_area"]) * image.width * image.height
-    aspect = 2.0 ** (2 * draws["erase_aspect"] - 1)
-    width = max(1, min(image.width, round((area * aspect) ** 0.5)))
-    height = max(1, min(image.height, round((area / aspect) ** 0.5)))
+    wide, high = erased_sides(draws, image.height, image.width)
+    width, height = max(1, min(image.width, round(wide))), max(1, min(image.height, round(high)))
     left = int(draws["erase_x"] * (image.width - width + 1))
     top = int(draws["erase_y"] * (image.height - height + 1))
     color = tuple(int(256 * draws[f"erase_{name}"]) for name in ("red", "green", "blue"))

@@ -139,7 +139,13 @@ def join_groups(groups: Groups, pairs: Iterable[tuple[int, int]]) -> Groups:
 
 
 def _names_any(paths: Sequence[str], expression: str) -> bool:
-    pattern = re.compile(expression)  # of a run, which was trained with it
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:  # from a classifier's file, which may come from anywhere
+        raise DatasetError(
+            f"group_by {expression} of the training: not a regular expression: {error}",
+            hint="the classifier's file was changed, or comes from another Python: train again",
+        ) from error
     return any(pattern.search(path) for path in paths)
 
 

@@ -1,4 +1,4 @@
-"""Names: how paths and classes are ordered and written for people."""
+"""Names: how paths and classes are ordered, and how these, numbers and times are written for people."""
 
 from __future__ import annotations
 
@@ -47,6 +47,20 @@ def rounded_percent(share: float) -> str:
     ('50 %', '0.5 %', '0 %')
     """
     return f"{100 * share:.1f} %" if 0 < share < 0.02 else f"{100 * share:.0f} %"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> duration(0.42), duration(75), duration(4000)
+    ('0.4 s', '1 min 15 s', '1 h 7 min')
+    """
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return "{} h {} min".format(*divmod(round(seconds / 60), 60))
 
 
 def printable(path: str) -> str:

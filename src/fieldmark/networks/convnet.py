@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from fieldmark.networks.pooling import GlobalAveragePooling
+
 CHANNELS = (32, 64, 128, 256)
 
 
@@ -62,15 +64,6 @@ class ResidualBlock(nn.Module):
         """Map (batch, before, height, width) to (batch, after, height / stride, width / stride)."""
         y: torch.Tensor = self.relu(self.second(self.first(x)) + self.shortcut(x))
         return y
-
-
-class GlobalAveragePooling(nn.Module):
-    """The mean over all positions: (batch, channels, height, width) to (batch, channels)."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the mean of each channel."""
-        # AdaptiveAvgPool2d(1) answers the same, but with channels_last is nine operators in ONNX, not one.
-        return x.mean(dim=(2, 3))
 
 
 def _stem(image_size: tuple[int, int], channels: int) -> nn.Sequential:

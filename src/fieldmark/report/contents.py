@@ -19,7 +19,6 @@ from fieldmark.errors import ModelFileError
 from fieldmark.evaluation.predictions import Predictions, read_csv
 from fieldmark.storage import unguard
 
-SPLITS = ("train", "validation", "test")
 HISTORY_COLUMNS = (
     *("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
     *("learning_rate", "seconds", "images_per_second"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fieldmark.report.context import Context, Data
+from fieldmark.report.text import urgency
 
 FINDINGS_SHOWN = 10  # of each check; the JSON has them all
 PATHS_SHOWN = 8  # of each finding
@@ -17,10 +18,10 @@ def resolve_checks(context: Context) -> Data:
     # Audits before 2026-11-24 did not tell whom to accuse of those they listed.
     suspects = [row for row in audit.get("suspected_labels") or [] if row.get("accused", True)]
     images = context.thumbnails([row["path"] for row in suspects[:SUSPECTS_SHOWN]])
-    checks = sorted(audit.get("checks") or [], key=_urgency)
+    checks = sorted(audit.get("checks") or [], key=urgency)
     return {
         "folder": root.name if root else "DIR",
-        "checks": [_ordered(check) | {"weight": WEIGHTS[_urgency(check)]} for check in checks],
+        "checks": [_ordered(check) | {"weight": WEIGHTS[urgency(check)]} for check in checks],
         "findings_shown": FINDINGS_SHOWN,
         "paths_shown": PATHS_SHOWN,
         "probes": _probes(checks),
@@ -31,13 +32,6 @@ def resolve_checks(context: Context) -> Data:
 
 
 WEIGHTS = ("problem", "note", "none", "not run")
-
-
-def _urgency(check: dict[str, Any]) -> int:
-    if check.get("status") == "not run":
-        return 3
-    weights = {finding["weight"] for finding in check.get("findings", [])}
-    return 0 if "problem" in weights else 1 if weights else 2
 
 
 def _ordered(check: dict[str, Any]) -> Data:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fieldmark.report.text import SHOWN, clean, correction_lines
+from fieldmark.report.text import clean, correction_lines, listed
 
 
 def explain_lines(found: dict[str, Any], out: Path) -> list[str]:
@@ -50,7 +50,7 @@ def compare_lines(found: dict[str, Any]) -> list[str]:
             for flip in found["flips"]
             if flip["better"] == better
         ]
-        lines += _some(title, flips)
+        lines += listed(title, flips)
     return lines
 
 
@@ -65,7 +65,7 @@ def sweep_lines(found: dict[str, Any]) -> list[str]:
         + ", ".join(f"{_right(share)} with {clean(choice)}" for choice, share in image["right"].items())
         for image in found["images"]
     ]
-    lines += _some("images whose answer depends on the choice", depends)
+    lines += listed("images whose answer depends on the choice", depends)
     return [*lines, *(f"note: {clean(remark)}" for remark in found["remarks"]), f"folder {found['folder']}"]
 
 
@@ -93,8 +93,3 @@ def _right(share: float | None) -> str:
 
 def _training_time(side: dict[str, Any]) -> str:
     return "" if side["training_seconds"] is None else f"  trained in {side['training_seconds']:.1f} s"
-
-
-def _some(title: str, entries: Sequence[str]) -> list[str]:
-    more = [f"    … and {len(entries) - SHOWN} more"] if len(entries) > SHOWN else []
-    return [f"{title} ({len(entries)}):", *(f"    {entry}" for entry in entries[:SHOWN]), *more] if entries else []

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from fieldmark.evaluation.mistakes import most_confused
+from fieldmark.images.dataset import SPLITS
 from fieldmark.images.problems import PROBLEMS
 from fieldmark.recipe import Recipe
 from fieldmark.report.charts import learning_charts
-from fieldmark.report.contents import SPLITS
 from fieldmark.report.context import Context, Data
 from fieldmark.report.findings import resolve_checks
 from fieldmark.report.headline import headline

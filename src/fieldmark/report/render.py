@@ -21,13 +21,14 @@ from markupsafe import Markup, escape
 
 from fieldmark import storage
 from fieldmark.evaluation.metrics import percent
+from fieldmark.images.names import duration
 from fieldmark.report.contents import read_contents
 from fieldmark.report.context import Context
 from fieldmark.report.overlays import Overlays
 from fieldmark.report.panels import PANELS
 from fieldmark.report.theme import read_theme
 from fieldmark.report.thumbnails import Thumbnails
-from fieldmark.report.wording import duration, prose, sentence, shorten, visible
+from fieldmark.report.wording import prose, sentence, shorten, visible
 
 FILES = "report_files"
 

@@ -48,9 +48,9 @@ def audit_lines(found: dict[str, Any], *, brief: bool = False) -> list[str]:
     lines += [f"note: {clean(remark)}" for remark in found["remarks"]]
     lines += _problem_lines(found["problems"], shown=2 if brief else SHOWN)
     duplicates = [" = ".join(clean(path) for path in paths) for paths in found["duplicates"]]
-    lines += _listed("exact copies", duplicates)
+    lines += listed("exact copies", duplicates)
     leaks = [f"{clean(leak['other'])} ~ {clean(leak['train'])}" for leak in found["leaks"]]
-    lines += _listed("LEAKS: images outside of training that belong to training images", leaks)
+    lines += listed("LEAKS: images outside of training that belong to training images", leaks)
     return lines
 
 
@@ -58,7 +58,7 @@ def check_lines(found: dict[str, Any]) -> list[str]:
     """What all checks answered: problems first, then what is only worth knowing, then what was not asked."""
     lines = audit_lines({**found, "problems": [], "duplicates": [], "leaks": []})
     lines += correction_lines(found["corrections"])
-    for check in sorted(found["checks"], key=_urgency):
+    for check in sorted(found["checks"], key=urgency):
         lines += ["", *_check_lines(check)]
     return lines
 
@@ -66,13 +66,18 @@ def check_lines(found: dict[str, Any]) -> list[str]:
 def correction_lines(corrections: Sequence[dict[str, str]]) -> list[str]:
     """Which labels a table set right, and which images it left out."""
     changes = [f"{clean(row['path'])}: {clean(row['from'])} → {clean(row['to'])}" for row in corrections]
-    return _listed("corrected by the table of corrections", changes)
+    return listed("corrected by the table of corrections", changes)
 
 
-def _urgency(check: dict[str, Any]) -> int:
-    if check["status"] == "not run":
+def urgency(check: dict[str, Any]) -> int:
+    """How soon a check's answer is to be read: 0 a problem, 1 a note, 2 nothing found, 3 not asked.
+
+    >>> urgency({"findings": [{"weight": "note"}]}), urgency({"status": "not run"})
+    (1, 3)
+    """
+    if check.get("status") == "not run":
         return 3
-    weights = {finding["weight"] for finding in check["findings"]}
+    weights = {finding["weight"] for finding in check.get("findings", [])}
     return 0 if "problem" in weights else 1 if weights else 2
 
 
@@ -101,7 +106,8 @@ def _problem_lines(problems: Sequence[dict[str, str]], shown: int) -> list[str]:
     return lines
 
 
-def _listed(title: str, entries: Sequence[str]) -> list[str]:
+def listed(title: str, entries: Sequence[str]) -> list[str]:
+    """A title with the number of entries, and the first of them below it; nothing where there are none."""
     more = [f"    … and {len(entries) - SHOWN} more"] if len(entries) > SHOWN else []
     return [f"{title} ({len(entries)}):", *(f"    {entry}" for entry in entries[:SHOWN]), *more] if entries else []
 
@@ -152,7 +158,7 @@ def evaluation_lines(numbers: dict[str, Any]) -> list[str]:
     return [
         *lines,
         *correction_lines(numbers["corrections"]),
-        *_listed("mistakes, the most confident first", wrong),
+        *listed("mistakes, the most confident first", wrong),
         *_problem_lines(numbers["problems"], SHOWN),
     ]
 
@@ -193,7 +199,7 @@ def samples_lines(shown: dict[str, Any]) -> list[str]:
     """What a picture of samples shows."""
     classes = ", ".join(f"{clean(name)} {count}" for name, count in shown["classes"].items())
     bad = [f"{clean(problem['path'])}: {problem['code']}" for problem in shown["problems"]]
-    return [f"{shown['out']}: {classes}", *_listed("could not be shown", bad)]
+    return [f"{shown['out']}: {classes}", *listed("could not be shown", bad)]
 
 
 def next_steps(faces: Path, folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Wording: names and times as the page shows them. The JSON beside the page holds them as they are."""
+"""Wording: names and sentences as the page shows them. The JSON beside the page holds them as they are."""
 
 from __future__ import annotations
 
@@ -50,20 +50,6 @@ def sentence(text: str) -> str:
         return sentence("_" + text.replace("`", ""))[1:]
     stop = "" if text.endswith((".", "!", "?", "…")) else "."
     return f"{text[:1].upper()}{text[1:]}{stop}".replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it.
-
-    >>> duration(0.42), duration(75), duration(4000)
-    ('0.4 s', '1 min 15 s', '1 h 7 min')
-    """
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return "{} h {} min".format(*divmod(round(seconds / 60), 60))
 
 
 # Control characters, halves of surrogate pairs, line and paragraph separators; of the format characters only

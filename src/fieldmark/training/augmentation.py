@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from fieldmark.images.augment import FILTER, Augmentation, color_matrices, draw, filters
+from fieldmark.images.augment import FILTER, Augmentation, color_matrices, draw, erased_sides, filters, spot
 
 Changes = npt.NDArray[np.float32]
 Columns = dict[str, torch.Tensor]
@@ -40,14 +40,15 @@ def changes(
         return np.zeros((len(keys), len(COLUMNS)), np.float32)
     height, width, _ = shape
     draws = draw(keys, seed=seed, epoch=epoch)
-    light = (draws["lighten"] < augmentation.lighten) * (0.5 + 0.5 * draws["lighten_strength"])
+    *place, strength = spot(draws)
     columns = [
         draws["flip"] < augmentation.flip,
         augmentation.zoom ** (2 * draws["zoom"] - 1),
         width * (0.5 + augmentation.shift * (2 * draws["shift_x"] - 1)),
         height * (0.5 + augmentation.shift * (2 * draws["shift_y"] - 1)),
         *color_matrices(augmentation, draws).reshape(len(keys), -1).T,
-        *(0.4 + 0.2 * draws["lighten_x"], 0.4 + 0.2 * draws["lighten_y"], 0.25 + 0.2 * draws["lighten_radius"], light),
+        *place,
+        (draws["lighten"] < augmentation.lighten) * strength,
         *_rectangle(augmentation, draws, height, width),
         *(np.floor(256 * draws[f"erase_{name}"]) for name in ("red", "green", "blue")),
         *filters(augmentation, draws).reshape(len(keys), -1).T,
@@ -84,10 +85,8 @@ def _rectangle(
     augmentation: Augmentation, draws: Mapping[str, npt.NDArray[np.float64]], height: int, width: int
 ) -> list[npt.NDArray[np.float64]]:
     """Left, top, right and bottom of what is erased; nothing from 0 to 0 where nothing is."""
-    area = (0.02 + 0.18 * draws["erase_area"]) * width * height
-    aspect = 2.0 ** (2 * draws["erase_aspect"] - 1)
-    wide = np.clip(np.rint((area * aspect) ** 0.5), 1, width)
-    high = np.clip(np.rint((area / aspect) ** 0.5), 1, height)
+    wide, high = erased_sides(draws, height, width)
+    wide, high = np.clip(np.rint(wide), 1, width), np.clip(np.rint(high), 1, height)
     left = np.floor(draws["erase_x"] * (width - wide + 1))
     top = np.floor(draws["erase_y"] * (height - high + 1))
     erased = draws["erase"] < augmentation.erase

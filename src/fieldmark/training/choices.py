@@ -58,8 +58,14 @@ class StepChoices:
 def choose(network: str | nn.Module, choices: dict[str, Any]) -> tuple[Recipe, Preprocessing]:
     """The resolved recipe and the preprocessing it means.
 
-    Raises RecipeError for an unknown network, augmentation or field, a value out of its range, or a choice that
-    the network cannot follow.
+    `network` is a name of NETWORKS or the caller's own module, `choices` are fields of Recipe. Returns the recipe with
+    every default of its network filled in (None stays only where nothing acts on a field), and how images become its
+    input. Raises RecipeError for an unknown network, augmentation or field, a value out of its range, or a choice that
+    the network cannot follow, MissingExtraError for --device cuda or a network from scratch without torch.
+
+    >>> recipe, preprocessing = choose("efficientnet-lite0", {"seed": 3})
+    >>> recipe.image_size, recipe.epochs, recipe.seed, preprocessing.shape
+    (224, None, 3, (224, 224, 3))
     """
     unknown = sorted(set(choices) - {field.name for field in dataclasses.fields(Recipe)})
     if unknown:

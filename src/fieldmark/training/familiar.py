@@ -8,12 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark import export
 from fieldmark.evaluation.familiarity import Familiarity, fit_channel_familiarity, fit_familiarity
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.read import Images
 from fieldmark.images.read import Progress as OnProgress
-from fieldmark.runtime import BATCH, open_session, run_batches
+from fieldmark.runtime import BATCH, EMBEDDING, open_session, run_batches
 from fieldmark.training.familiarity_graph import CHANNELS, with_channels, with_familiarity, without_channels
 
 
@@ -40,7 +39,7 @@ def familiar(graph: Any, embeddings: npt.NDArray[np.float32], dataset: Dataset) 
 
 def familiar_by_itself(graph: Any, images: Images, *, threads: int | None, step: OnProgress) -> Familiar:
     """As `familiar`, from the graph's own output `embedding` for the train split."""
-    (embeddings,) = _seen(graph, [export.EMBEDDING], images, threads=threads, step=step)
+    (embeddings,) = _seen(graph, [EMBEDDING], images, threads=threads, step=step)
     return familiar(graph, embeddings, images.dataset)
 
 
@@ -49,13 +48,13 @@ def familiar_by_channels(graph: Any, images: Images, *, threads: int | None, ste
 
     A network without convolutions is told by its embedding, if it has one.
     """
-    embeds = any(output.name == export.EMBEDDING for output in graph.graph.output)
+    embeds = any(output.name == EMBEDDING for output in graph.graph.output)
     if not with_channels(graph):
         if embeds:
             return familiar_by_itself(graph, images, threads=threads, step=step)
         note = "an own network without convolutions cannot tell unfamiliar images"
         return Familiar(graph, None, note)
-    names = [CHANNELS, export.EMBEDDING] if embeds else [CHANNELS]
+    names = [CHANNELS, EMBEDDING] if embeds else [CHANNELS]
     statistics, *rest = _seen(graph, names, images, threads=threads, step=step)
     dataset = images.dataset
     found = fit_channel_familiarity(

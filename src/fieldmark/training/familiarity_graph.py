@@ -14,8 +14,8 @@ import numpy.typing as npt
 from fieldmark.errors import missing_extra
 from fieldmark.evaluation.familiarity import NEIGHBOURS, Bank, Familiarity, Table
 from fieldmark.evaluation.mahalanobis import Mahalanobis
-from fieldmark.export import EMBEDDING, FAMILIARITY, SIMILARITY
 from fieldmark.networks.operators import ACTIVATIONS
+from fieldmark.runtime import EMBEDDING, FAMILIARITY, SIMILARITY
 
 if TYPE_CHECKING:
     import onnx

@@ -228,7 +228,7 @@ def _loss(images: Images, choices: StepChoices) -> Loss:
 
 
 def _schedule(choices: StepChoices, steps: int, epoch: int, done: int) -> float:
-    """The factor on the learning rate at one of an epoch's steps: 1, or a linear warm-up and then a cosine to 0."""
+    """The factor on the learning rate at a step: 1, or a linear warm-up and then a cosine down to 0."""
     if choices.schedule != "cosine":
         return 1.0
     share = ((epoch - 1) * steps + done + 1) / (choices.epochs * steps)

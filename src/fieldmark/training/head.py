@@ -57,7 +57,19 @@ def fit_head(
     balanced: bool = False,
     seed: int = 0,
 ) -> Head:
-    """Fit a head to embeddings (n, d) with labels (n,) in 0..classes-1; deterministic for one seed and machine."""
+    """Fit a head to embeddings (n, d) with labels (n,) in 0..classes-1; deterministic for one seed and machine.
+
+    `groups` names the group of each image; those of one group are left out together. `softmax` gives two classes two
+    outputs instead of one sigmoid unit, `balanced` weighs classes by the inverse of their number of images. Returns a
+    head whose probabilities are calibrated, as far as there are groups enough to do so; its notes say how.
+
+    >>> random = np.random.default_rng(0)
+    >>> labels = np.arange(40, dtype=np.int32) % 2
+    >>> embeddings = (random.normal(size=(40, 3)) + 4 * labels[:, None]).astype(np.float32)
+    >>> head = fit_head(embeddings, labels, [str(row) for row in range(40)])
+    >>> head.weights.shape, head.probabilities(embeddings).argmax(axis=1).tolist() == labels.tolist()
+    ((1, 3), True)
+    """
     chosen = _choose_strength(embeddings, labels, np.asarray(groups), balanced=balanced, seed=seed)
     strength = chosen.strength
     ((weights, bias),) = _fit(embeddings, labels, (strength,), balanced)

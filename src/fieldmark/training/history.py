@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fieldmark import storage
+from fieldmark.images.names import duration
 from fieldmark.training.choices import StepChoices
-from fieldmark.training.progress import duration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,9 @@ class History:
     """All finished epochs, and how the training ended."""
 
     epochs: tuple[Epoch, ...]
-    kept: int  # the epoch whose weights the network has now; 0 if not one was finished
+    # The epoch whose weights were kept: the last that was finished, or the best; 0 if none was. Where Ctrl-C came
+    # within an epoch and the last is kept, the network has learnt a part of the next one, too.
+    kept: int
     interrupted: bool = False
 
 
@@ -45,8 +47,8 @@ def write_history(path: Path, epochs: Sequence[Epoch]) -> None:
     storage.write_text(path, text.getvalue())
 
 
-def epoch_line(epoch: Epoch, epochs: int | None) -> str:
-    """One plain line for a finished epoch.
+def epoch_line(epoch: Epoch, epochs: int) -> str:
+    """One plain line for a finished epoch of `epochs`, with the time that the others will take.
 
     >>> epoch_line(Epoch(1, 0.693, 0.5, 0.69, 0.55, 1e-3, 24.0, 42.0), 15)
     'epoch  1/15  loss 0.6930  accuracy 0.500  validation loss 0.6900  accuracy 0.550  42 images/s  5 min 36 s left'
@@ -59,7 +61,7 @@ def epoch_line(epoch: Epoch, epochs: int | None) -> str:
     if epoch.validation_loss is not None and epoch.validation_accuracy is not None:
         parts += [f"validation loss {epoch.validation_loss:.4f}", f"accuracy {epoch.validation_accuracy:.3f}"]
     parts += [f"{epoch.images_per_second:.0f} images/s"]
-    left = ((epochs or epoch.epoch) - epoch.epoch) * epoch.seconds
+    left = (epochs - epoch.epoch) * epoch.seconds
     return "  ".join([*parts, f"{duration(left)} left"] if left else parts)
 
 

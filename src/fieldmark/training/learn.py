@@ -61,7 +61,12 @@ def learn_head(
     folder: Path,
     progress: Progress,
 ) -> Learnt:
-    """Fit a linear head on the pretrained backbone's embeddings of the train split."""
+    """Fit a linear head on the pretrained backbone's embeddings of the train split.
+
+    Writes a history.csv without epochs into `folder`. Returns the graph of backbone and head, with the answers for all
+    images from their cached embeddings. Raises MissingExtraError without onnx, or where the backbone still has to be
+    converted and torch is not installed.
+    """
     fitted = _fitted(images, recipe, preprocessing, progress)
     head, embeddings = fitted.head, fitted.embeddings
     dataset, rows = images.dataset, images.dataset.rows("train")

@@ -65,16 +65,3 @@ class Progress:
                     bars.update(task, completed=done, total=total, count=f"{done}/{total} {unit}")
 
             yield step
-
-
-def duration(seconds: float) -> str:
-    """A time for people.
-
-    >>> duration(3.21), duration(75), duration(5000)
-    ('3.2 s', '1 min 15 s', '1 h 23 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
