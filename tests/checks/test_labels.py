@@ -56,8 +56,8 @@ def test_a_likelier_class_alone_accuses_nobody() -> None:
     assert not any(row["accused"] for row in table)
     assert {finding.weight for finding in findings} == {"note"}
     assert sentence == (
-        f"No label is contradicted, of 300 images; {len(table)} are a little likelier in another class, which is no "
-        "evidence."
+        f"No label is contradicted, of 300 images. For {len(table)} labels another class is a little likelier: "
+        "most such labels are right, the most doubtful come first."
     )
     assert all(", a little likelier " in finding.sentence for finding in findings)
 
@@ -78,7 +78,8 @@ def test_what_is_contradicted_is_accused_and_comes_first() -> None:
     )
     assert sentence.startswith(f"{len(accused)} of 300 labels may be wrong: look at these.")
     assert sentence.endswith(
-        f" {len(table) - len(accused)} more are a little likelier in another class, which is no evidence."
+        f" For {len(table) - len(accused)} other labels another class is a little likelier: most such labels are right, "
+        "the most doubtful come first."
     )
 
 

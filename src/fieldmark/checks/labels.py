@@ -201,12 +201,15 @@ def _answer(found: Judgement, table: Sequence[dict[str, Any]]) -> str:
     if not table:
         return f"Every label is the likeliest one, of {counted(images, 'image')}."
     accused = [row for row in table if row["accused"]]
-    rest = f"{len(table) - len(accused)}{' more' * bool(accused)} are a little likelier in another class"
+    rest = counted(len(table) - len(accused), "other label" if accused else "label")
+    doubted = (
+        f"For {rest} another class is a little likelier: most such labels are right, the most doubtful come first."
+    )
     if not accused:
-        return f"No label is contradicted, of {counted(images, 'image')}; {rest}, which is no evidence."
+        return f"No label is contradicted, of {counted(images, 'image')}. {doubted}"
     outside = sum(row["split"] not in ("", "train") for row in accused)
     where = f", {outside} of them outside of training" if outside else ""
-    more = f" {rest}, which is no evidence." if len(accused) < len(table) else ""
+    more = f" {doubted}" if len(accused) < len(table) else ""
     return f"{len(accused)} of {counted(images, 'label')} may be wrong{where}: look at these.{more}"
 
 
