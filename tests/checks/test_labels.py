@@ -78,8 +78,8 @@ def test_what_is_contradicted_is_accused_and_comes_first() -> None:
     )
     assert sentence.startswith(f"{len(accused)} of 300 labels may be wrong: look at these.")
     assert sentence.endswith(
-        f" For {len(table) - len(accused)} other labels another class is a little likelier: most such labels are right, "
-        "the most doubtful come first."
+        f" For {len(table) - len(accused)} other labels another class is a little likelier: most such "
+        "labels are right, the most doubtful come first."
     )
 
 

@@ -212,8 +212,8 @@ def test_classes_that_cannot_be_told_apart_accuse_no_label(scenes: Path) -> None
     _, sentence, table = check_labels(Context(images, found, apart.astype(np.float32)))
     assert len(table) == 1
     assert sentence == (
-        "No label is contradicted, of 16 images. For 1 label another class is a little likelier: most such labels are right, "
-        "the most doubtful come first."
+        "No label is contradicted, of 16 images. For 1 label another class is a little likelier: most such labels are "
+        "right, the most doubtful come first."
     )
 
 
