@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark.evaluation.intervals import Correct, accuracy_interval
+from fieldmark.evaluation.intervals import Correct, Share, accuracy_interval, difference_interval
 from fieldmark.evaluation.predictions import Predictions
 
 
@@ -89,17 +89,8 @@ def paired_interval(first: Correct, second: Correct, groups: Sequence[str]) -> t
     move together: Newcombe 1998, method 10 (doi:10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C),
     with the correlation of what groups have right instead of single images (Zou & Donner 2008, doi:10.1002/sim.3095).
     """
-    low_a, high_a, _ = accuracy_interval(first, groups)
-    low_b, high_b, _ = accuracy_interval(second, groups)
-    a, b = float(first.mean()), float(second.mean())
-    together = _correlation(first, second, groups)
-    low = b - a - _length(b - low_b, high_a - a, together)
-    high = b - a + _length(high_b - b, a - low_a, together)
-    return max(-1.0, low), min(1.0, high)
-
-
-def _length(one: float, other: float, correlation: float) -> float:
-    return math.sqrt(max(0.0, one**2 + other**2 - 2 * correlation * one * other))
+    a, b = (Share(float(right.mean()), *accuracy_interval(right, groups)[:2]) for right in (first, second))
+    return difference_interval(b, a, correlation=_correlation(first, second, groups))
 
 
 def _correlation(first: Correct, second: Correct, groups: Sequence[str]) -> float:

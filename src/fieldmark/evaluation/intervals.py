@@ -156,23 +156,6 @@ def difference_interval(one: Share, other: Share, *, correlation: float = 0.0) -
     return max(-1.0, difference - below), min(1.0, difference + above)
 
 
-def paired_interval(one: Correct, other: Correct, groups: Sequence[str]) -> Interval:
-    """Return the 95 % interval of the difference in accuracy of two classifiers on the same images (-1 to 1).
-
-    As `difference_interval`, with the correlation of their right answers from group to group.
-    """
-    first, second = share_of(one, groups), share_of(other, groups)
-    if first is None or second is None:
-        return -1.0, 1.0
-    one_right, sizes = by_group(one, groups)
-    other_right, _ = by_group(other, groups)
-    residuals = one_right - first.value * sizes, other_right - second.value * sizes
-    norm = math.sqrt(float((residuals[0] ** 2).sum() * (residuals[1] ** 2).sum()))
-    # Where one is always right (or wrong) nothing is known of how they go together.
-    correlation = float((residuals[0] * residuals[1]).sum()) / norm if norm else 0.0
-    return difference_interval(first, second, correlation=correlation)
-
-
 def mean_interval(
     values: Floats,
     groups: Sequence[str],
