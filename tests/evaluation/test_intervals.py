@@ -9,12 +9,9 @@ from fieldmark.evaluation.calibration import brier_scores, log_losses
 from fieldmark.evaluation.intervals import (
     Share,
     accuracy_interval,
-    difference_interval,
     grouped_intervals,
     mean_interval,
     mean_of,
-    paired_interval,
-    share_of,
     student,
     wilson,
 )
@@ -99,21 +96,6 @@ def test_the_mean_of_shares():
     same = [Share(0.9, 0.8, 0.95)] * 4
     mean = mean_of(same)
     assert (mean.low, mean.high) == pytest.approx((0.9 - 0.1 / 2, 0.9 + 0.05 / 2))
-
-
-def test_paired_answers_that_agree_differ_by_less():
-    random = np.random.default_rng(1)
-    one = random.random(400) < 0.9
-    other = one ^ (random.random(400) < 0.02)
-    groups = [str(row // 4) for row in range(400)]
-    low, high = paired_interval(one, other, groups)
-    apart = difference_interval(share_of(one, groups), share_of(other, groups))
-    assert low <= one.mean() - other.mean() <= high
-    assert high - low < 0.6 * (apart[1] - apart[0])
-    low, high = paired_interval(one, one, groups)
-    assert low == -high
-    assert high < 0.015  # the interval of the accuracy is not quite symmetric
-    assert paired_interval(one[:0], one[:0], []) == (-1.0, 1.0)
 
 
 @given(st.integers(3, 500))
