@@ -71,10 +71,6 @@ def split_metrics(
     per_class, numbers = class_metrics(confusion), group_numbers(groups)
     for label, row in enumerate(per_class):
         row |= _class_intervals(labels == label, predicted == label, numbers, shares[label])
-    losses, brier = log_losses(probabilities, labels), brier_scores(probabilities, labels)
-    # A wrong answer is seldom, and costs far more than a right one: as much as each image's runner-up would
-    wrong = runner_up(probabilities)
-    imagined = [_mean(loss(probabilities, wrong)) for loss in (log_losses, brier_scores)]
     result = {
         "n": len(labels),
         "groups": len(set(groups)),
@@ -83,10 +79,7 @@ def split_metrics(
         "interval_method": method,
         "balanced_accuracy": balanced.value if balanced else None,
         "balanced_accuracy_interval": [balanced.low, balanced.high] if balanced else None,
-        "log_loss": _mean(losses),
-        "log_loss_interval": mean_interval(losses, groups, least=0.0, most=GREATEST_LOSS, imagined=imagined[0]),
-        "brier": _mean(brier),
-        "brier_interval": mean_interval(brier, groups, least=0.0, most=2.0, imagined=imagined[1]),
+        **_losses(probabilities, labels, groups),
         "ece": calibration_error(probabilities, labels),
         "ece_interval": calibration_interval(probabilities, labels, groups),
         "reliability": reliability(probabilities, labels, groups),
@@ -170,6 +163,20 @@ def _recalls(
         rows = np.flatnonzero(labels == label)
         recalls.append(share_of(predicted[rows] == label, [groups[row] for row in rows.tolist()]))
     return recalls
+
+
+def _losses(
+    probabilities: Probabilities, labels: npt.NDArray[np.integer], groups: Sequence[str]
+) -> dict[str, float | list[float] | None]:
+    """Return the mean log loss and Brier score with their intervals."""
+    # A wrong answer is seldom, and costs far more than a right one: as much as each image's runner-up would
+    wrong = runner_up(probabilities)
+    found: dict[str, float | list[float] | None] = {}
+    for name, loss, most in (("log_loss", log_losses, GREATEST_LOSS), ("brier", brier_scores, 2.0)):
+        values, imagined = loss(probabilities, labels), _mean(loss(probabilities, wrong))
+        found[name] = _mean(values)
+        found[f"{name}_interval"] = mean_interval(values, groups, least=0.0, most=most, imagined=imagined)
+    return found
 
 
 def _class_intervals(
