@@ -147,6 +147,15 @@ def until(page: Page, expression: str) -> None:
     raise AssertionError(f"never true: {expression}")
 
 
+def wait_for_table(page: Page, table: Path, corrections: dict[str, str]) -> None:
+    """The next image is shown while the decision is still being saved."""
+    for _ in range(100):
+        if table.exists() and read_table(table) == corrections:
+            return
+        page.wait_for_timeout(100)
+    assert read_table(table) == corrections
+
+
 def three_images(root: Path) -> list[Path]:
     return sorted((root / "validation").rglob("*.png"))[:3]
 
@@ -305,14 +314,14 @@ def test_review_by_keyboard_is_saved_at_once(visited: Visit, served: Served) -> 
     page.keyboard.press("c")
     expect(page.locator("#review-where")).to_have_text(f"2 of {len(items)}")
     (other,) = {"happy", "sad"} - {first["label"]}
-    assert read_table(table) == {first["path"]: other}
+    wait_for_table(page, table, {first["path"]: other})
     page.keyboard.press("r")
     expect(page.locator("#review-done")).to_have_text(f"2 of {len(items)} decided")
-    assert read_table(table) == {first["path"]: other, second["path"]: "remove"}
+    wait_for_table(page, table, {first["path"]: other, second["path"]: "remove"})
     page.keyboard.press("u")
     expect(page.locator("#review-where")).to_have_text(f"2 of {len(items)}")
     expect(page.locator("#review-decision")).to_have_text("Not decided yet")
-    assert read_table(table) == {first["path"]: other}
+    wait_for_table(page, table, {first["path"]: other})
     page.keyboard.press("k")
     expect(page.locator("#review-done")).to_have_text(f"2 of {len(items)} decided")
     for _ in items:
@@ -345,10 +354,10 @@ def test_a_label_that_another_tab_changed_is_not_overwritten(visited: Visit, ser
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#review-message")).to_contain_text("Another tab")
     expect(page.locator("#review-decision")).to_have_text("Left out of training")
-    assert read_table(table) == {path: "remove"}
+    wait_for_table(page, table, {path: "remove"})
     page.keyboard.press("k")  # now that it has been seen
     expect(page.locator("#review-where")).to_contain_text("2 of")
-    assert read_table(table) == {path: path.split("/")[-2]}
+    wait_for_table(page, table, {path: path.split("/")[-2]})
     table.unlink()
 
 
