@@ -157,7 +157,7 @@ def test_one_group_a_class_is_no_evidence() -> None:
     paths = [f"n{c}/n{c}_{frame}.jpg" for c in range(6) for frame in range(8)]
     groups = find(paths, scenes([row // 8 for row in range(48)]))
     assert groups.rule == "none"
-    assert "Not believed" not in groups.meaning
+    assert "not believed" not in groups.meaning
 
 
 def test_two_images_of_each_of_many_groups_are_enough() -> None:

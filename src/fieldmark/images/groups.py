@@ -106,7 +106,7 @@ def find_groups(
     joined = _join(names, hashes, near_copies(thumbnails) if copies is None else copies)
     return Groups(
         rule=rule,
-        meaning=f"{meaning} With identical files and near copies joined: {_sizes(joined)}.",
+        meaning=f"{meaning} With copies joined (identical, turned or encoded again): {_sizes(joined)}.",
         names=tuple(joined),
         count=len(set(joined)),
         sequences=len(_sequences(names)),
@@ -134,7 +134,7 @@ def join_groups(groups: Groups, pairs: Iterable[tuple[int, int]]) -> Groups:
         return groups
     by_names = {name for name in groups.by_name if name is not None}
     names = _smallest(parents, [(name not in by_names, name) for name in groups.names])
-    meaning = f"{groups.meaning} With near-duplicates joined, too: {_sizes(names)}."
+    meaning = f"{groups.meaning} With near-duplicates (cropped, recoloured, written on) joined, too: {_sizes(names)}."
     return replace(groups, meaning=meaning, names=tuple(names), count=len(set(names)))
 
 
@@ -204,7 +204,7 @@ def _search(
             why = "the rule of the training" if known else str(evidence)
             believed.append((count, rule, meaning, why, names))
         elif evidence.looked_at:
-            doubted = doubted or f" Not believed: {meaning} ({evidence})."
+            doubted = doubted or f" Tried and not believed: {meaning}; {evidence}."
     if not believed:
         return "none", f"File names tell no groups.{doubted}", [None] * len(paths)
     _, rule, meaning, why, names = min(believed, key=lambda found: found[0])
