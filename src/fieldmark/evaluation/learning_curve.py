@@ -138,7 +138,7 @@ def _sentence(gain: float, interval: Sequence[float], images: int) -> str:
     facts = (
         f"Twice the images ({2 * images:,} for {images:,}) would bring about +{100 * gain:.1f} points of accuracy "
         f"(95 % interval {low:.1f} to {high:.1f})"
-    )
+    ).replace("-", "−")
     if high < 0.5:
         return f"{facts}: more images of the same kind are hardly worth the work."
     if low > 0.5:
