@@ -16,7 +16,7 @@ from PIL import Image
 
 import fieldmark
 from fieldmark import classifier, embedding, grouping, pipeline
-from fieldmark.errors import DatasetError, MissingExtraError, RecipeError
+from fieldmark.errors import DatasetError, MissingExtraError, OutputError, RecipeError
 from fieldmark.evaluating import require_costs
 from fieldmark.evaluation.predictions import read_csv
 from fieldmark.images import formats
@@ -260,6 +260,39 @@ def test_ctrl_c_leaves_a_valid_run(sequences: Path, tmp_path: Path, monkeypatch:
     assert run.info["interrupted"]
     assert "interrupted after 2 of 9 epochs" in run.info["notes"][0]
     assert fieldmark.load(run.folder).predict(next(sequences.rglob("*.png")))[0].label in ("cat", "dog")
+
+
+def test_run_json_is_the_last_file(sequences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(folder: Path, run: dict[str, object]) -> Path:
+        assert run["classes"] == ["cat", "dog"]
+        raise OutputError("no space left")
+
+    monkeypatch.setattr("fieldmark.pipeline.render_report", failing)
+    with pytest.raises(OutputError):
+        fieldmark.train(sequences, out=tmp_path / "run", **SMALL)
+    assert (tmp_path / "run" / "model.onnx").is_file()
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_training_that_keeps_nothing_leaves_nothing(
+    sequences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path, network: object) -> None:
+        raise OutputError("no space left")
+
+    monkeypatch.setattr("fieldmark.training.fit.write_checkpoint", failing)
+    with pytest.raises(OutputError):
+        fieldmark.train(sequences, out=tmp_path / "run", **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_images_that_were_asked_for_are_not_replaced(sequences: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "cat" / "1.png"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"no image in it can be used \(1 listed"):
+        fieldmark.train(sequences, validation=tmp_path / "broken", out=tmp_path / "run", **SMALL)
+    assert not (tmp_path / "run").exists()
 
 
 def test_best_epoch_is_owned_up_to(sequences: Path, tmp_path: Path) -> None:

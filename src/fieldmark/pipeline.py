@@ -40,7 +40,7 @@ from fieldmark.images.dataset import write_csv as write_dataset
 from fieldmark.images.names import printable
 from fieldmark.images.read import Images, read
 from fieldmark.images.read import Progress as OnProgress
-from fieldmark.images.refusals import require_trainable, require_two_classes
+from fieldmark.images.refusals import require_trainable, require_two_classes, require_validation
 from fieldmark.images.scan import scan, without_empty_classes
 from fieldmark.images.split import choose_validation
 from fieldmark.networks.table import NETWORKS, spec
@@ -101,6 +101,7 @@ def train(
     with progress.stage("scan"):
         dataset = scan(Path(directory), validation=_path(validation), corrections=_path(corrections))
         require_two_classes(dataset)
+        require_validation(dataset, _path(validation))
     run = runs.create(Path(directory), Path(out) if out is not None else None, parent=Path(parent))
     with _removed_if_unfinished(run):
         # 2) Every file is opened once; what cannot be used becomes a problem row.
@@ -108,6 +109,7 @@ def train(
             images = read(dataset, preprocessing, cache_limit_bytes=cache_limit_bytes, on_progress=step)
             images = dataclasses.replace(images, dataset=without_empty_classes(images.dataset))
             require_trainable(images.dataset)
+            require_validation(images.dataset, _path(validation))
         # 3) Groups, the split, and all that is worth knowing before training.
         grouped = _grouped(images, recipe, preprocessing, cache_limit_bytes, progress)
         with progress.stage("audit"):
@@ -133,9 +135,11 @@ def train(
                 run.folder / "mistakes.json", run_mistakes(run, images, predictions, recipe, step, audit)
             )
         seconds = {**progress.seconds, "total": time.perf_counter() - started}
-        _write_run(run, audit, recipe, learnt, table=_path(corrections), weights=weights, seconds=seconds)
+        told = _told(audit, recipe, learnt, table=_path(corrections), weights=weights, seconds=seconds)
         with progress.stage("report"):
-            render_report(run.folder)
+            render_report(run.folder, told)
+        # 9) Last of all: with run.json the run is finished.
+        storage.write_json(run.folder / "run.json", told)
     limit_cache(cache_folder(), cache_limit_bytes)  # embeddings were added since the images were read
     return run
 
@@ -289,38 +293,28 @@ def run_mistakes(
     return {**first, "others": others}
 
 
-def _write_run(
-    run: Run,
-    found: Audit,
-    recipe: Recipe,
-    learnt: Learnt,
-    *,
-    table: Path | None,
-    weights: str,
-    seconds: dict[str, float],
-) -> None:
-    """Write run.json, last of all that the report reads: with it, the run is finished."""
-    storage.write_json(
-        run.folder / "run.json",
-        {
-            "fieldmark": metadata.version("fieldmark"),
-            "command": _command(sys.argv),
-            "root": str(found.dataset.root.absolute()),
-            "network": recipe.network,
-            "seed": recipe.seed,
-            "classes": list(found.dataset.classes),
-            "dataset_fingerprint": found.dataset.fingerprint,
-            "corrections": [correction.to_json() for correction in found.dataset.corrections],
-            "corrections_table": str(table.absolute()) if table else None,  # None: the dataset's own, if any
-            "model_sha256": weights,
-            "versions": _versions(),
-            "hardware": {**_hardware(), **learnt.hardware},
-            "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "notes": [*learnt.notes, *found.remarks],
-            "choices": list(learnt.choices),
-            "interrupted": learnt.interrupted,
-        },
-    )
+def _told(
+    found: Audit, recipe: Recipe, learnt: Learnt, *, table: Path | None, weights: str, seconds: dict[str, float]
+) -> dict[str, Any]:
+    """The content of run.json."""
+    return {
+        "fieldmark": metadata.version("fieldmark"),
+        "command": _command(sys.argv),
+        "root": str(found.dataset.root.absolute()),
+        "network": recipe.network,
+        "seed": recipe.seed,
+        "classes": list(found.dataset.classes),
+        "dataset_fingerprint": found.dataset.fingerprint,
+        "corrections": [correction.to_json() for correction in found.dataset.corrections],
+        "corrections_table": str(table.absolute()) if table else None,  # None: the dataset's own, if any
+        "model_sha256": weights,
+        "versions": _versions(),
+        "hardware": {**_hardware(), **learnt.hardware},
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "notes": [*learnt.notes, *found.remarks],
+        "choices": list(learnt.choices),
+        "interrupted": learnt.interrupted,
+    }
 
 
 def _command(argv: list[str]) -> str | None:
@@ -344,11 +338,12 @@ def _hardware() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _removed_if_unfinished(run: Run) -> Iterator[None]:
-    """Leave no empty folder behind when a training fails before it has made anything."""
+    """Leave no folder behind when a training fails before it has made anything."""
     try:
         yield
     except BaseException:
-        for folder in (run.folder / "checkpoints", run.folder):
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # only if empty
+        with contextlib.suppress(OSError):
+            (run.folder / "checkpoints").rmdir()  # only if empty: nothing was learnt that could be kept
+            (run.folder / "history.csv").unlink(missing_ok=True)
+            run.folder.rmdir()
         raise

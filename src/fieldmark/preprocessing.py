@@ -114,8 +114,8 @@ def eight_bit(image: Image.Image) -> Image.Image:
     """Scale images of more than 8 bits a channel to 8 bits; others are returned as they are.
 
     Pillow's own `convert` clips instead, which turns most 16-bit photographs white (pytorch/pytorch#20524).
-    16 bits are divided by 257. Images of 32-bit numbers do not say their range: whole numbers in 0-65535 are
-    taken for 16 bits, fractions in 0-1, 0-255 or 0-65535 for that range, and anything else is stretched from
+    16 bits are divided by 257. Images of 32-bit numbers do not say their range: whole numbers in 0-255 or 0-65535,
+    fractions in 0-1, 0-255 or 0-65535 are taken for that range, and anything else is stretched from
     its least value to its greatest; what is not a number becomes 0.
 
     >>> np.asarray(eight_bit(Image.fromarray(np.array([[0, 257, 65535]], np.uint16)))).tolist()
@@ -124,7 +124,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return _from_sixteen(image)
     if image.mode == "I":
-        return _scaled(image, (65535.0,))
+        return _scaled(image, (255.0, 65535.0))
     if image.mode == "F":
         return _scaled(image, (1.0, 255.0, 65535.0))
     return image

@@ -78,7 +78,9 @@ class Recipe:
     optimizer: str | None = choice(None, "the rule by which the weights follow their gradients")
     schedule: str | None = choice(None, "the learning rate over time; cosine falls to 0, after a short warm-up")
     weight_decay: float | None = choice(None, "decoupled decay of the weights a step, times learning rate")
-    until_accuracy: float | None = choice(None, "stop after the epoch whose training accuracy reaches this", "0-1")
+    until_accuracy: float | None = choice(
+        None, "stop after the epoch after which this share of training images is right", "0-1"
+    )
     keep: str = choice("last", "which epoch's weights are kept: the last, or the best on validation")
     class_weights: str = choice("none", "balanced: rare classes weigh more in the loss")
     validation_fraction: float = choice(

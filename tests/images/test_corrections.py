@@ -107,12 +107,19 @@ def test_a_table_elsewhere_replaces_it_and_each_folder_has_its_own(pets: Path, t
     assert dataset.problems == ()
 
 
+def test_absolute_paths_hold_below_a_relative_root(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (pets / "corrections.csv").write_text(f"path,label\n{pets / 'cat' / '1.jpg'},dog\n./cat/1.jpg,dog\n")
+    monkeypatch.chdir(pets.parent)
+    assert labels(scan(Path(pets.name)))["cat/1.jpg"] == "dog"
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
         ("path,label\ncat/7.jpg,dog\n", "no image has the path cat/7.jpg"),
         ("path,label\ncat/1.jpg,horse\n", "corrected to horse, which is no class"),
         ("path,label\ncat/1.jpg,dog\ncat/1.jpg,remove\n", "corrected twice"),
+        ("path,label\ncat/1.jpg,dog\n./cat/1.jpg,remove\n", "cat/1.jpg is corrected twice, to dog and to remove"),
         ("cat/1.jpg,dog\n", "expected path,label"),
         ("path,label\ncat/1.jpg\n", "expected a path and a label"),
         ("path,label\ncat/1.jpg,\n", "expected a path and a label"),

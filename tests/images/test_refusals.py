@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fieldmark.errors import DatasetError
-from fieldmark.images.refusals import require_trainable
+from fieldmark.images.refusals import require_trainable, require_validation
 from fieldmark.images.scan import scan
 from tests.images.test_scan import put
 
@@ -63,3 +63,21 @@ def test_validation_beside_classes_is_no_class(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"beside val/") as caught:
         scan(tmp_path)
     assert "--validation" in caught.value.hint
+
+
+def test_a_validation_folder_of_which_nothing_can_be_used(tmp_path: Path) -> None:
+    root, other = put(tmp_path / "photos", "a/1.jpg", "b/1.jpg"), put(tmp_path / "more", "dog/1.jpg")
+    with pytest.raises(
+        DatasetError, match=r"--validation .*more: no image in it .*1 listed, such as .*dog/1.jpg"
+    ) as caught:
+        require_validation(scan(root, validation=other), other)
+    assert "held out" in caught.value.hint
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="no image in it can be used; expected images in a, b"):
+        require_validation(scan(root, validation=tmp_path / "empty"), tmp_path / "empty")
+
+
+def test_a_validation_folder_with_one_image_will_do(tmp_path: Path) -> None:
+    root, other = put(tmp_path / "photos", "a/1.jpg", "b/1.jpg"), put(tmp_path / "more", "b/1.jpg")
+    require_validation(scan(root, validation=other), other)
+    require_validation(scan(root), None)

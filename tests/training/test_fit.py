@@ -23,7 +23,7 @@ from fieldmark.training.checkpoint import read_checkpoint
 from fieldmark.training.choices import StepChoices, choose
 from fieldmark.training.fit import batch_rows, fit, with_enough_epochs
 from fieldmark.training.history import Epoch, History, epoch_line, remarks
-from fieldmark.training.network import make_network
+from fieldmark.training.network import make_network, network_logits
 
 SIZE = 16
 PREPROCESSING = Preprocessing(width=SIZE, height=SIZE)
@@ -136,11 +136,28 @@ def test_the_time_that_is_left_carries_over() -> None:
     assert line.endswith("1 min 0 s left")
 
 
-def test_until_accuracy_stops(images: Images, tmp_path: Path) -> None:
-    _, history = train(images, tmp_path, epochs=50, until_accuracy=0.999)
-    assert len(history.epochs) < 50
-    assert history.epochs[-1].train_accuracy >= 0.999
-    assert all(epoch.train_accuracy < 0.999 for epoch in history.epochs[:-1])
+def test_until_accuracy_stops_with_weights_that_reach_it(images: Images, tmp_path: Path) -> None:
+    made = choices(epochs=50, until_accuracy=0.999, learning_rate=1e-4)
+    network, history = train(images, tmp_path, epochs=50, until_accuracy=0.999, learning_rate=1e-4)
+    assert 1 < len(history.epochs) < 50
+    assert history.reached == share_right(network, images) == 1
+    shorter, _ = train(images, tmp_path / "shorter", epochs=len(history.epochs) - 1, learning_rate=1e-4)
+    assert share_right(shorter, images) < 0.999
+    assert remarks(history, made) == [f"training accuracy 0.999 was reached in {len(history.epochs)} epochs"]
+
+
+def test_an_accuracy_that_is_not_reached_is_told(images: Images, tmp_path: Path) -> None:
+    network, history = train(images, tmp_path, epochs=1, until_accuracy=1.0, learning_rate=1e-6)
+    assert history.reached == share_right(network, images) < 1
+    (said,) = remarks(history, choices(epochs=1, until_accuracy=1.0))
+    assert said == f"training accuracy 1 ({history.reached:.3f} so far) was not reached in 1 epochs"
+
+
+def share_right(network: torch.nn.Module, images: Images) -> float:
+    """Of the training images, by the network as it is."""
+    rows = images.dataset.rows("train")
+    answers = network_logits(network, PREPROCESSING, images, rows).ravel() > 0
+    return float((answers == images.dataset.labels[rows]).mean())
 
 
 def test_keep_best_restores_the_best_epoch(images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,3 +262,23 @@ def test_whatever_an_own_network_does_is_one_clear_error(answer: Callable[[torch
     with pytest.raises(RecipeError, match=found) as caught:
         make_network(Answering(answer), recipe, preprocessing, classes=2)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("end", "what"),
+    [
+        (torch.nn.Sigmoid(), "sigmoid"),
+        (torch.nn.Sequential(torch.nn.Sigmoid(), torch.nn.Unflatten(1, (1, -1)), torch.nn.Flatten()), "sigmoid"),
+        (torch.nn.Softmax(dim=1), "softmax"),
+    ],
+)
+def test_a_network_of_probabilities_is_refused(end: torch.nn.Module, what: str) -> None:
+    recipe, preprocessing = choose(torch.nn.Flatten(), {"image_size": SIZE})
+    outputs = 2 if what == "softmax" else 1
+    layers = [torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, outputs)]
+    for weights in layers[1].parameters():
+        weights.requires_grad_(False)  # as where the caller has frozen it
+    assert make_network(torch.nn.Sequential(*layers), recipe, preprocessing, classes=2)
+    with pytest.raises(RecipeError, match=f"ends in a {what}; expected logits") as caught:
+        make_network(torch.nn.Sequential(*layers, end), recipe, preprocessing, classes=2)
+    assert f"leave the {what} out" in caught.value.hint

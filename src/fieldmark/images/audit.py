@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark.images.dataset import SPLITS, Dataset
+from fieldmark.images.dataset import Dataset
 from fieldmark.images.duplicates import distance, exact_duplicates
 from fieldmark.images.findings import CheckResult
 from fieldmark.images.groups import Groups, find_groups
-from fieldmark.images.names import some
 from fieldmark.images.read import Images
+from fieldmark.images.remarks import remarks_on
 
 # Training images of a leaking group that each image is compared with: 0.4 ms each, and groups may hold thousands.
 COMPARED = 50
@@ -93,7 +93,7 @@ def audit_images(images: Images, *, group_by: str | None = None, known_rule: str
         groups=groups,
         duplicates=tuple(tuple(dataset.paths[row] for row in rows) for rows in copies),
         leaks=find_leaks(dataset, thumbnails),
-        remarks=tuple(_remarks(dataset, copies)),
+        remarks=tuple(remarks_on(dataset, copies)),
     )
 
 
@@ -138,20 +138,3 @@ def _distance(dataset: Dataset, thumbnails: Any, row: int, other: int) -> float:
     if dataset.hashes[row] == dataset.hashes[other]:
         return 0.0
     return round(float(distance(thumbnails[row], thumbnails[other])), 4)
-
-
-def _remarks(dataset: Dataset, copies: list[list[int]]) -> list[str]:
-    """Sentences on what no single file shows."""
-    remarks = []
-    counts = dataset.counts()
-    for split in SPLITS:
-        lacking = [name for name, count in counts.get(split, {}).items() if not count]
-        if lacking:
-            remarks.append(f"{split} has no image of {some(lacking)}")
-    foreign = sorted({problem.detail for problem in dataset.problems if problem.code == "unknown_class"})
-    remarks += [f"in validation or test, {detail}" for detail in foreign]
-    twofold = [rows for rows in copies if len({int(dataset.labels[row]) for row in rows}) > 1]
-    remarks += [
-        "the same image stands in two classes: " + " and ".join(dataset.paths[row] for row in rows) for rows in twofold
-    ]
-    return remarks

@@ -77,9 +77,7 @@ def read_text(table: Path, text: str) -> dict[str, str]:
         elif row:
             path, label = _cells(table, number, row)
             if labels.setdefault(path, label) != label:
-                raise DatasetError(
-                    f"{table}, row {number}: {path} is corrected twice, to {labels[path]} and to {label}"
-                )
+                raise _contradiction(table, path, labels[path], label)
     return labels
 
 
@@ -101,7 +99,7 @@ def correct(table: Path, path: str, label: str | None, *, expected: str | None) 
     folder, table = table.parent, _behind_link(table)
     with storage.locked(table.parent):
         text = _text(table) if table.exists() else ""
-        labels = below(folder, read_text(table, text))
+        labels = below(folder, read_text(table, text), table)
         current = labels.pop(path, None)
         if current == label:
             return
@@ -111,18 +109,30 @@ def correct(table: Path, path: str, label: str | None, *, expected: str | None) 
                 hint="somebody else is reviewing it; look at it again",
             )
         changed = _rewritten(folder, text, path, label)
-        if below(folder, read_text(table, changed)) != labels | ({} if label is None else {path: label}):
+        if below(folder, read_text(table, changed), table) != labels | ({} if label is None else {path: label}):
             raise DatasetError(f"{table}: the label {label!r} of {path!r} cannot be written into such a table")
         storage.write_text(table, changed)
 
 
-def below(folder: Path, labels: dict[str, str]) -> dict[str, str]:
+def below(folder: Path, labels: dict[str, str], table: Path) -> dict[str, str]:
     """The labels of a table by paths as they stand in Dataset.paths; a person may also write ./cat/1.jpg.
 
-    >>> below(Path("pets"), {"./cat//1.jpg": "dog"})
+    Raises DatasetError where two ways to write one path have different labels.
+
+    >>> below(Path("pets"), {"./cat//1.jpg": "dog"}, Path("pets/corrections.csv"))
     {'cat/1.jpg': 'dog'}
     """
-    return {_below(folder, path): label for path, label in labels.items()}
+    found: dict[str, str] = {}
+    for path, label in labels.items():
+        if found.setdefault(_below(folder, path), label) != label:
+            raise _contradiction(table, _below(folder, path), found[_below(folder, path)], label)
+    return found
+
+
+def _contradiction(table: Path, path: str, one: str, other: str) -> DatasetError:
+    return DatasetError(
+        f"{table}: {path} is corrected twice, to {one} and to {other}", hint="take one of the two rows out"
+    )
 
 
 def below_split(table: Path, labels: dict[str, str], folder: Path, splits: Sequence[str]) -> dict[str, str]:
@@ -137,7 +147,7 @@ def below_split(table: Path, labels: dict[str, str], folder: Path, splits: Seque
     """
     folder = folder.absolute()
     rows = {}
-    for path, label in below(folder.parent, labels).items():
+    for path, label in below(folder.parent, labels, table).items():
         name, _, rest = path.partition("/")
         if name == folder.name:
             rows[rest] = label
@@ -169,6 +179,7 @@ def apply(
 
 
 def _below(folder: Path, path: str) -> str:
+    folder = folder.absolute()  # paths may be absolute where the folder was not named so
     place = folder / path
     return (place.relative_to(folder) if place.is_relative_to(folder) else place).as_posix()
 

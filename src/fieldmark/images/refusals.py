@@ -13,8 +13,8 @@ from fieldmark.errors import DatasetError
 from fieldmark.images.corrections import Correction
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.entries import folder_names, holds_images, identity, looks_like_image
-from fieldmark.images.names import counted, printable
-from fieldmark.images.walk import Found
+from fieldmark.images.names import counted, printable, some
+from fieldmark.images.walk import Found, path_below
 
 
 def require_folder(root: Path) -> None:
@@ -107,6 +107,19 @@ def require_trainable(dataset: Dataset) -> None:
             f"{_taken_away(dataset)}",
             hint="add images, or move what is no class elsewhere; `fieldmark audit` lists what cannot be used",
         )
+
+
+def require_validation(dataset: Dataset, validation: Path | None) -> None:
+    """Raise DatasetError where a folder to validate on was named, and not one of its images can be used."""
+    if validation is None or len(dataset.rows("validation")):
+        return
+    below = f"{path_below(dataset.root, validation)}/"
+    problems = [problem for problem in dataset.problems if problem.path.startswith(below)]
+    why = f" ({len(problems)} listed, such as {problems[0].path}: {problems[0].detail})" if problems else ""
+    raise DatasetError(
+        f"--validation {validation}: no image in it can be used{why}; expected images in {some(dataset.classes)}",
+        hint="leave --validation out to have whole groups of the training images held out",
+    )
 
 
 def _taken_away(dataset: Dataset) -> str:

@@ -134,7 +134,7 @@ def _rows_of(own: Path | None, folder: Path, beside: Path | None) -> list[tuple[
     rows = []
     labels: dict[str, str] = {}
     if own is not None and not _same(own, beside):  # a table chosen may be the one beside
-        labels = tables.below(folder, tables.read_table(own))
+        labels = tables.below(folder, tables.read_table(own), own)
         rows.append((own, folder, labels))
     if beside is not None:
         others = tables.below_split(beside, tables.read_table(beside), folder, tuple(SPLIT_FOLDERS))

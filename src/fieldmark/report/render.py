@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import re
@@ -33,13 +34,16 @@ from fieldmark.report.wording import prose, sentence, shorten, visible
 FILES = "report_files"
 
 
-def render_report(folder: Path) -> Path:
+def render_report(folder: Path, run: dict[str, Any] | None = None) -> Path:
     """Write `report.html` and `report_files/` from the other files of a run folder; return the page's path.
 
-    Images are looked up below the dataset's root; one that is gone leaves a placeholder. Raises
-    ModelFileError for what is no run folder or is damaged, OutputError where nothing can be written.
+    `run` is what run.json will hold, where it is not written yet. Images are looked up below the dataset's root; one
+    that is gone leaves a placeholder. Raises ModelFileError for what is no run folder or is damaged, OutputError where
+    nothing can be written.
     """
     contents = read_contents(folder)
+    if run is not None:
+        contents = dataclasses.replace(contents, run=run)
     files = storage.make_folder(folder / FILES)
     thumbnails = Thumbnails(contents.root, files, contents.sizes)
     overlays = Overlays(contents.root, folder, files)

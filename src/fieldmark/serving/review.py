@@ -206,7 +206,7 @@ def _beside(folder: Path) -> Path | None:
 def _labels(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     """{path below the folder: label} of its own table, and of the one beside it."""
     own, beside = folder / FILE_NAME, _beside(folder)
-    nearer = below(folder, read_table(own)) if own.is_file() else {}
+    nearer = below(folder, read_table(own), own) if own.is_file() else {}
     if beside is None:
         return nearer, {}
     return nearer, below_split(beside, read_table(beside), folder.absolute(), tuple(SPLIT_FOLDERS))

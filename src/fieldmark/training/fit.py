@@ -79,7 +79,7 @@ def fit(
     """
     history: list[Epoch] = []
     best: tuple[Epoch, dict[str, torch.Tensor]] | None = None
-    interrupted = False
+    interrupted, reached = False, None
     with _set_up(network, images, choices, preprocessing, device) as (step, feed):
         weights = groups or network.parameters()
         optimizer = OPTIMIZERS[choices.optimizer](weights, choices.learning_rate, choices.weight_decay)
@@ -94,14 +94,17 @@ def fit(
                 if folder is not None:
                     _write(folder, history, network, better=better)
                 on_epoch(row)
-                if choices.until_accuracy is not None and row.train_accuracy >= choices.until_accuracy:
-                    break
+                if choices.until_accuracy is not None:
+                    # A row's own is from before each step, and of varied images: not what these weights reach.
+                    reached = validate(step, feed.plain(_rows(images, choices, "train")))[1]
+                    if reached is not None and reached >= choices.until_accuracy:
+                        break
         except KeyboardInterrupt:
             interrupted = True
     if best is not None:
         restore(network, best[1])
     kept = best[0].epoch if best is not None else len(history)
-    return History(tuple(history), kept, interrupted)
+    return History(tuple(history), kept, interrupted, reached)
 
 
 def _write(folder: Path, history: Sequence[Epoch], network: nn.Module, *, better: bool) -> None:
@@ -168,7 +171,7 @@ def _epoch(
         epoch,
         loss / seen,
         correct / seen,
-        *validate(step, feed.plain(_validation_rows(images, choices))),
+        *validate(step, feed.plain(_rows(images, choices, "validation"))),
         float(optimizer.param_groups[0]["lr"]),
         time.perf_counter() - started,
         seen / (trained - started),
@@ -183,7 +186,7 @@ def steps_of(images: Images, choices: StepChoices) -> int:
 
 
 def validate(step: Step, batches: Iterator[tuple[Any, ...]]) -> tuple[float | None, float | None]:
-    """Mean loss and accuracy on batches of the validation split, (None, None) where there are none."""
+    """Mean loss and accuracy on batches in evaluation mode, (None, None) where there are none."""
     loss, correct, seen = 0.0, 0, 0
     for batch in batches:
         batch_loss, batch_correct = step.evaluate(*batch)
@@ -191,8 +194,8 @@ def validate(step: Step, batches: Iterator[tuple[Any, ...]]) -> tuple[float | No
     return (float(loss) / seen, int(correct) / seen) if seen else (None, None)
 
 
-def _validation_rows(images: Images, choices: StepChoices) -> Iterator[npt.NDArray[np.int64]]:
-    rows = images.dataset.rows("validation")
+def _rows(images: Images, choices: StepChoices, split: str) -> Iterator[npt.NDArray[np.int64]]:
+    rows = images.dataset.rows(split)
     for start in range(0, len(rows), choices.batch_size):
         yield rows[start : start + choices.batch_size]
 

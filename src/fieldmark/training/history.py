@@ -36,6 +36,7 @@ class History:
     # within an epoch and the last is kept, the network has learnt a part of the next one, too.
     kept: int
     interrupted: bool = False
+    reached: float | None = None  # training accuracy with the weights after the last epoch, where one was asked for
 
 
 def write_history(path: Path, epochs: Sequence[Epoch]) -> None:
@@ -72,11 +73,9 @@ def remarks(history: History, choices: StepChoices) -> list[str]:
         said.append(
             f"interrupted after {len(history.epochs)} of {choices.epochs} epochs; the classifier holds what was learnt"
         )
-    elif choices.until_accuracy is not None and history.epochs:
-        last = history.epochs[-1]
-        reached = last.train_accuracy >= choices.until_accuracy
-        verb = "was reached" if reached else "was not reached"
-        said.append(f"training accuracy {choices.until_accuracy:g} {verb} in {last.epoch} epochs")
+    elif choices.until_accuracy is not None and history.reached is not None:
+        verb = "was" if history.reached >= choices.until_accuracy else f"({history.reached:.3f} so far) was not"
+        said.append(f"training accuracy {choices.until_accuracy:g} {verb} reached in {len(history.epochs)} epochs")
     if choices.keep == "best" and history.kept:
         said.append(_kept(history))
     return said

@@ -22,8 +22,8 @@ from fieldmark.runtime import BATCH
 def make_network(own: nn.Module | None, recipe: Recipe, preprocessing: Preprocessing, *, classes: int) -> nn.Module:
     """A network of NETWORKS for this many classes, or the caller's own after a look at its answer's shape.
 
-    Raises RecipeError if an own network cannot take float32 (batch, 3, height, width), or does not answer one tensor
-    (batch, classes), or (batch, 1) for two classes.
+    Raises RecipeError if an own network cannot take float32 (batch, 3, height, width), does not answer one tensor
+    (batch, classes), or (batch, 1) for two classes, or answers probabilities instead of logits.
     """
     size = (preprocessing.height, preprocessing.width)
     if own is None:
@@ -35,10 +35,10 @@ def make_network(own: nn.Module | None, recipe: Recipe, preprocessing: Preproces
 
 
 def _first_answer(own: nn.Module, name: str, size: tuple[int, int]) -> object:
-    """What an own network answers two black images of (height, width) pixels."""
+    """What an own network answers two black images of (height, width) pixels; a tensor remembers its last step."""
     try:
-        with torch.no_grad():
-            return own(torch.zeros(2, 3, *size))
+        with torch.enable_grad():
+            return own(torch.zeros(2, 3, *size, requires_grad=True))
     except Exception as error:  # the caller's code, which may raise whatever it likes
         raise RecipeError(
             f"{name} cannot take images float32 (2, 3, {size[0]}, {size[1]}): {type(error).__name__}: {error}",
@@ -59,6 +59,25 @@ def _require_logits(answer: object, name: str, classes: int) -> None:
             f"{name} answers two images with shape {tuple(answer.shape)}; {expected}",
             hint="let its last layer have one output a class, and no softmax behind it",
         )
+    if (last := _last_step(answer)) in PROBABILITIES:
+        raise RecipeError(
+            f"{name} ends in a {PROBABILITIES[last]}; {expected}, the numbers before it",
+            hint=f"leave the {PROBABILITIES[last]} out: the loss and the exported classifier apply their own",
+        )
+
+
+# What makes probabilities of logits, by autograd's names. A second one on top makes them nearly equal, and the network
+# hardly learns. A logarithm of softmax does no harm.
+PROBABILITIES = {"SigmoidBackward0": "sigmoid", "SoftmaxBackward0": "softmax"}
+_SHAPING = ("View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Flatten", "Alias", "Clone")
+
+
+def _last_step(answer: torch.Tensor) -> str:
+    """Autograd's name of what computed a tensor, changes of shape aside."""
+    step = answer.grad_fn
+    while step is not None and step.name().startswith(_SHAPING):
+        step = step.next_functions[0][0]
+    return step.name() if step is not None else ""
 
 
 def _kind(answer: object) -> str:
