@@ -84,6 +84,7 @@ FORMATS: dict[str, Format] = {
     **(_AVIF if features.check("avif") else {}),
 }
 
+CONVERT = "convert it to JPEG or PNG"
 # Recognised, so that the message can name them, but not read. After FORMATS: the first match counts.
 UNREAD: dict[str, bytes] = {
     "AVIF, which this build of Pillow lacks": _AVIF["AVIF"].signature,
@@ -161,7 +162,7 @@ def identify(data: bytes) -> str:
     'GIF'
     >>> identify(b"%PDF-1.7")
     Traceback (most recent call last):
-    fieldmark.errors.ImageError: unsupported_format: the content is PDF, which is not read
+    fieldmark.errors.ImageError: unsupported_format: the content is PDF, which is not read; convert it to JPEG or PNG
     """
     if not data:
         raise ImageError("empty_file", "the file holds no bytes")
@@ -171,9 +172,9 @@ def identify(data: bytes) -> str:
             return name
     for name, signature in UNREAD.items():
         if re.match(signature, beginning, re.DOTALL):
-            raise ImageError("unsupported_format", f"the content is {name}, which is not read")
+            raise ImageError("unsupported_format", f"the content is {name}, which is not read; {CONVERT}")
     if data.endswith(b"TRUEVISION-XFILE.\0"):  # the one signature that stands at the end
-        raise ImageError("unsupported_format", "the content is TGA, which is not read")
+        raise ImageError("unsupported_format", f"the content is TGA, which is not read; {CONVERT}")
     raise ImageError("not_an_image", f"no known image begins with the bytes {data[:8]!r}")
 
 
