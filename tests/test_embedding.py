@@ -47,6 +47,20 @@ def test_a_second_time_nothing_is_computed(backbones: Path, faces: Path, monkeyp
     assert np.array_equal(embed(images, find_backbone(PREPROCESSING)), first)
 
 
+def test_a_damaged_embedding_is_computed_again(backbones: Path, faces: Path) -> None:
+    preprocessing = Preprocessing(width=48, height=48, mean=127.0, deviation=128.0)  # rows of its own
+    images, backbone = read(scan(faces), preprocessing), find_backbone(preprocessing)
+    wanted = embed(images, backbone)
+    (path,) = cache_folder().glob(f"embeddings/{backbone.sha256[:16]}-*/*.rows")
+    damaged = np.fromfile(path, np.float32)
+    damaged[:3000] = np.nan  # two rows and a part of the third
+    damaged.tofile(path)
+    counts: list[tuple[int, int]] = []
+    for _ in range(2):
+        assert np.array_equal(embed(images, backbone, on_progress=lambda *count: counts.append(count)), wanted)
+    assert counts == [(3, 3)]
+
+
 def test_neither_threads_nor_batches_change_the_bits(
     backbones: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +92,9 @@ def test_a_damaged_backbone_is_converted_again(backbones: Path) -> None:
     good = backbone.path.read_bytes()
     backbone.path.write_bytes(good[:-1])
     assert find_backbone(PREPROCESSING).path.read_bytes() == good
+    seal = backbone.path.with_suffix(".sha256")
+    seal.write_bytes(b"\xb4" + seal.read_bytes()[1:])  # no text
+    assert find_backbone(PREPROCESSING) == backbone
 
 
 def test_train_predict_and_evaluate(backbones: Path, faces: Path, tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ def find_backbone(preprocessing: Preprocessing) -> Backbone:
     name = f"efficientnet-lite0-{_key(preprocessing)}-{CONVERSION}"
     path = cache_folder() / "backbones" / f"{name}.onnx"
     seal = path.with_suffix(".sha256")
-    if not (seal.is_file() and path.is_file() and _sha256(path) == seal.read_text()):
+    # As bytes: a damaged seal need not be text.
+    if not (seal.is_file() and path.is_file() and _sha256(path).encode() == seal.read_bytes()):
         _convert(preprocessing, path)
         storage.write_text(seal, _sha256(path))
     return Backbone(path, seal.read_text())

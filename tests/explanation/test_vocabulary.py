@@ -38,6 +38,21 @@ def test_it_answers_as_the_network_s_own_head(monkeypatch: pytest.MonkeyPatch) -
     assert again.names[578] == "gown"
 
 
+def test_damaged_words_are_read_again(tmp_path: Path) -> None:
+    vocabulary = imagenet_vocabulary()
+    assert vocabulary is not None
+    (path,) = tmp_path.glob("backbones/*.f32")
+    good = path.read_bytes()
+    for place in (0, len(good) // 2, len(good) - 1):
+        damaged = bytearray(good)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        again = imagenet_vocabulary()
+        assert again is not None
+        assert np.array_equal(again.weights, vocabulary.weights)
+        assert path.read_bytes() == good
+
+
 def test_without_torch_there_are_no_words() -> None:
     code = (
         NO_TORCH

@@ -30,6 +30,13 @@ def write(store: RowStore, **rows: int) -> None:
             writer.add(key, row(value), {"width": value})
 
 
+def damage(path: Path, row: int) -> None:
+    """Change one bit in the middle of a row."""
+    content = bytearray(path.read_bytes())
+    content[row * DTYPE.itemsize + DTYPE.itemsize // 2] ^= 8
+    path.write_bytes(content)
+
+
 def test_rows_come_back_in_the_order_asked(tmp_path: Path) -> None:
     write(RowStore(tmp_path, DTYPE), a=1, b=2, c=3)
     again = RowStore(tmp_path, DTYPE)
@@ -120,7 +127,130 @@ def test_damaged_shards_are_made_again(tmp_path: Path, damage: str) -> None:
     elif damage == "garbage":
         manifest.write_text("{")
     else:
-        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "itemsize": 5}))
+        content = {**json.loads(manifest.read_text())["shard"], "itemsize": 5}
+        manifest.write_bytes(cache._sealed(json.dumps(content).encode()))
+    assert RowStore(tmp_path, DTYPE).find("a") is None
+
+
+def test_no_bit_flips_unseen(tmp_path: Path) -> None:
+    """Each bit of the rows and of the manifest, one after the other: a store then knows less, and nothing wrong."""
+    write(RowStore(tmp_path, DTYPE), a=1, b=2, c=3)
+    (manifest,) = tmp_path.glob("*.json")
+    seen = 0
+    for path, known in ((manifest.with_suffix(".rows"), 2), (manifest, 0)):
+        good = path.read_bytes()
+        for bit in range(8 * len(good)):
+            flipped = bytearray(good)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            store = RowStore(tmp_path, DTYPE)
+            assert sum(store.find(key) is not None for key in "abc") == known, (path, bit)
+            seen += 1
+        path.write_bytes(good)
+    assert seen > 8 * (3 * DTYPE.itemsize + 100)
+    assert RowStore(tmp_path, DTYPE).take(list("abc"), "pixels")[:, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_no_damaged_row_is_taken(tmp_path: Path) -> None:
+    write(RowStore(tmp_path, DTYPE), a=1, b=2)
+    damage(next(tmp_path.glob("*.rows")), row=1)
+    store = RowStore(tmp_path, DTYPE)
+    for field in (None, "pixels", "thumbnail"):
+        assert len(store.take(["a"], field)) == 1
+        with pytest.raises(KeyError, match="b: this content is not known"):
+            store.take(["a", "b"], field)
+    assert store.hold(["b"]) == frozenset()
+
+
+@pytest.mark.parametrize("first", ["0", "f"])
+def test_a_damaged_row_is_made_again_once(tmp_path: Path, first: str) -> None:
+    """The shard that has the good row may be read before or after the one with the damage."""
+    write(RowStore(tmp_path, DTYPE), a=1, b=2)
+    for path in tmp_path.iterdir():
+        path.rename(tmp_path / f"{first}{path.suffix}")
+    damage(tmp_path / f"{first}.rows", row=0)
+    store = RowStore(tmp_path, DTYPE)
+    assert store.find("a") is None
+    write(store, a=7)
+    for found in (store, RowStore(tmp_path, DTYPE)):
+        assert found.take(["a", "b"], "pixels")[:, 0, 0].tolist() == [7, 2]
+
+
+def test_a_row_is_checked_once_and_a_new_one_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[int] = []
+    check = RowStore._read_crc32
+    monkeypatch.setattr(RowStore, "_read_crc32", lambda *place: checked.append(place[2]) or check(*place))
+    store = RowStore(tmp_path, DTYPE)
+    write(store, a=1, b=2, c=3)
+    store.take(list("abc"))
+    assert checked == []
+    again = RowStore(tmp_path, DTYPE)
+    for _ in range(3):
+        again.take(["c", "a", "c"], "thumbnail")
+        again.touch(["a"])
+    assert checked == [2, 0]
+
+
+def test_rows_that_can_no_longer_be_read_are_made_again(tmp_path: Path) -> None:
+    write(RowStore(tmp_path, DTYPE), a=1)
+    store = RowStore(tmp_path, DTYPE)
+    limit_cache(tmp_path, 0)  # another process
+    assert store.find("a") is None
+
+
+SEALED_NONSENSE = {
+    "rows beyond the file": {"itemsize": 14, "rows": 1, "entries": {"a": [10**9, 0, {}]}},
+    "rows before the file": {"itemsize": 14, "rows": 1, "entries": {"a": [-1, 0, {}]}},
+    "entries in a list": {"itemsize": 14, "rows": 1, "entries": ["x", "y"]},
+    "an entry too short": {"itemsize": 14, "rows": 1, "entries": {"a": [0]}},
+    "a row that is none": {"itemsize": 14, "rows": 1, "entries": {"a": ["0", 0, {}]}},
+    "no entries": {"itemsize": 14, "rows": 1},
+    "a list": [],
+}
+
+
+@pytest.mark.parametrize("nonsense", SEALED_NONSENSE)
+def test_a_sealed_manifest_of_nonsense_is_passed_over(tmp_path: Path, nonsense: str) -> None:
+    write(RowStore(tmp_path, DTYPE), a=1)
+    content = json.dumps(SEALED_NONSENSE[nonsense]).encode()
+    next(tmp_path.glob("*.json")).write_bytes(cache._sealed(content))
+    assert RowStore(tmp_path, DTYPE).find("a") is None
+
+
+@pytest.mark.parametrize("content", ["", "[" * 200_000, '{"itemsize": 14, "rows": 1, "entries": {"a": [0, {}]}}'])
+def test_what_has_no_seal_is_passed_over(tmp_path: Path, content: str) -> None:
+    write(RowStore(tmp_path, DTYPE), a=1)
+    next(tmp_path.glob("*.json")).write_text(content)
+    assert RowStore(tmp_path, DTYPE).find("a") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among files")
+@pytest.mark.parametrize("suffix", [".json", ".rows"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_holds_nothing_up(tmp_path: Path, kind: str, suffix: str) -> None:
+    write(RowStore(tmp_path, DTYPE), a=1)
+    path = next(tmp_path.glob(f"*{suffix}"))
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    found: list[object] = []
+    # In a thread, so that a store that waits fails this test and not the whole suite.
+    opening = threading.Thread(target=lambda: found.append(RowStore(tmp_path, DTYPE).find("a")), daemon=True)
+    opening.start()
+    opening.join(20)
+    assert found == [None]
+
+
+def test_a_manifest_larger_than_any_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(RowStore(tmp_path, DTYPE), a=1)
+    size = next(tmp_path.glob("*.json")).stat().st_size
+    monkeypatch.setattr(cache, "MANIFEST_BYTES_AT_MOST", size)
+    assert RowStore(tmp_path, DTYPE).find("a") is not None
+    monkeypatch.setattr(cache, "MANIFEST_BYTES_AT_MOST", size - 1)
     assert RowStore(tmp_path, DTYPE).find("a") is None
 
 

@@ -68,6 +68,23 @@ def test_a_second_read_decodes_nothing(photos: Path, monkeypatch: pytest.MonkeyP
         assert np.array_equal(second.pixels([row])[0], first.pixels([first.dataset.hashes.index(hash_)])[0])
 
 
+@pytest.mark.parametrize("half", [0, 1])
+def test_damaged_pixels_are_decoded_again(photos: Path, half: int) -> None:
+    """Half of a file of the cache is zeros: its images are decoded again, and once only."""
+    wanted = read(scan(photos), SMALL)
+    pixels, thumbnails = wanted.pixels(range(6)), wanted.thumbnails()
+    (path,) = cache_folder().glob("pixels/*/*.rows")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[half * middle : (half + 1) * middle] = bytes(middle)
+    path.write_bytes(content)
+    for decoded in (3, 0):
+        images = read(scan(photos), SMALL)
+        assert images.decoded == decoded
+        assert np.array_equal(images.pixels(range(6)), pixels)
+        assert np.array_equal(images.thumbnails(), thumbnails)
+
+
 def test_only_what_is_new_or_of_another_size_is_decoded(photos: Path) -> None:
     read(scan(photos), SMALL)
     Image.new("RGB", (5, 5), "red").save(photos / "a" / "new.png")

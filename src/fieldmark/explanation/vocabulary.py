@@ -7,16 +7,17 @@ come out of the same wheel as the backbone's and stay in the cache as plain 32-b
 from __future__ import annotations
 
 import importlib.resources
+from pathlib import Path
 
 import numpy as np
 
 from fieldmark import storage
 from fieldmark.evaluation.kinds import Vocabulary
-from fieldmark.images.cache import cache_folder
+from fieldmark.images.cache import cache_folder, checksum
 
 CLASSES, FEATURES = 1000, 1280
 # Raised when what is stored changes, so that no old file is used.
-VERSION = "1"
+VERSION = "2"
 
 
 def imagenet_vocabulary() -> Vocabulary | None:
@@ -26,16 +27,30 @@ def imagenet_vocabulary() -> Vocabulary | None:
     the order of its labels, which is the order of these weights.
     """
     path = cache_folder() / "backbones" / f"efficientnet-lite0-imagenet-layer-{VERSION}.f32"
-    if not path.is_file() or path.stat().st_size != 4 * CLASSES * (FEATURES + 1):
+    content = _kept(path)
+    if content is None:
         try:
             from fieldmark.networks import efficientnet_lite
         except ImportError:
             return None
         head = efficientnet_lite.pretrained().head
         weights, bias = head.weight.detach().numpy(), head.bias.detach().numpy()
-        storage.write_bytes(path, np.concatenate([weights, bias[:, None]], axis=1).astype("<f4").tobytes())
-    table = np.frombuffer(path.read_bytes(), dtype="<f4").reshape(CLASSES, FEATURES + 1)
+        content = np.concatenate([weights, bias[:, None]], axis=1).astype("<f4").tobytes()
+        storage.write_bytes(path, content + _seal(content))
+    table = np.frombuffer(content, dtype="<f4").reshape(CLASSES, FEATURES + 1)
     return Vocabulary(class_names(), table[:, :-1], table[:, -1])
+
+
+def _kept(path: Path) -> bytes | None:
+    """The numbers in a file of the cache; None where there is none, or one that is not as it was written."""
+    if not path.is_file() or path.stat().st_size != 4 * CLASSES * (FEATURES + 1) + 4:
+        return None
+    content = path.read_bytes()
+    return content[:-4] if content[-4:] == _seal(content[:-4]) else None
+
+
+def _seal(content: bytes) -> bytes:
+    return checksum(content).to_bytes(4, "little")
 
 
 def class_names() -> tuple[str, ...]:
