@@ -64,6 +64,47 @@ def test_a_reader_who_leaves(faces: Path, trained: Path, arguments: list[str]) -
     process.stderr.close()
 
 
+def closed(numbers: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run a command with the standard streams of these numbers closed, as services and `>&-` in a shell do."""
+
+    def close() -> None:
+        for number in numbers:
+            os.close(int(number))
+
+    return run(*arguments, preexec_fn=close, **options)
+
+
+@pytest.mark.parametrize("numbers", ["1", "2", "012"])
+def test_closed_standard_streams_change_no_exit_code(faces: Path, trained: Path, numbers: str, tmp_path: Path) -> None:
+    good = image(faces)
+    seen = {
+        code: closed(numbers, *arguments, cwd=tmp_path)
+        for code, arguments in {
+            0: ("predict", trained, good, "absent.jpg"),
+            2: ("predict", "absent", good),
+            3: ("predict", trained, good, "absent.jpg", "--strict"),
+        }.items()
+    }
+    assert {code: done.returncode for code, done in seen.items()} == {code: code for code in seen}, seen
+    assert not any("Traceback" in done.stderr for done in seen.values())
+    assert closed(numbers, "audit", faces, "--quick").returncode == 0
+    assert closed(numbers, "evaluate", trained, faces / "validation").returncode == 0
+
+
+def test_a_closed_stdin_names_no_image(trained: Path) -> None:
+    done = closed("0", "predict", trained, "-")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: no image was found there\nhint: ")
+
+
+def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(faces: Path, tmp_path: Path) -> None:
+    done = closed("012", "train", faces, *TRAIN, "--epochs", 1, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(b"epoch  1/1" in path.read_bytes() for path in files)
+    assert run("predict", tmp_path / "run", image(faces)).returncode == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_behind_stdout(faces: Path, trained: Path) -> None:
     with Path("/dev/full").open("w") as full:
