@@ -9,6 +9,7 @@ what the answer becomes while parts of the image are covered.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ COVERING = "a grey patch of a quarter of each side covers one part after another
 
 
 def explain(
-    classifier: Classifier | str | Path,
+    classifier: Classifier | str | os.PathLike[str],
     images: str | Path | Iterable[str | Path],
     *,
     out: str | Path,
