@@ -19,7 +19,7 @@ from fieldmark.errors import ImageError, ModelFileError
 from fieldmark.evaluation.familiarity import UNFAMILIAR_BELOW
 from fieldmark.evaluation.predictions import answers
 from fieldmark.images import formats
-from fieldmark.images.names import printable, some
+from fieldmark.images.names import counted, printable, some
 from fieldmark.images.profiles import to_srgb
 from fieldmark.images.sources import Source, array_picture, as_sources, checked
 from fieldmark.images.threads import Ahead
@@ -73,7 +73,7 @@ class Classifier:
     def __repr__(self) -> str:
         height, width, _ = self.preprocessing.shape
         network = self.metadata.get("recipe", {}).get("network", "a network")
-        classes = f"{len(self.classes)} classes ({some(self.classes)})"
+        classes = f"{counted(len(self.classes), 'class', 'classes')} ({printable(some(self.classes))})"
         return f"<Classifier {printable(str(self.path))}: {network}, {classes}, images {height} x {width}>"
 
     def __reduce__(self) -> tuple[Callable[..., Classifier], tuple[str, int | None, bytes]]:

@@ -17,7 +17,7 @@ from fieldmark.images.dataset import SPLITS, Dataset
 from fieldmark.images.duplicates import distance, exact_duplicates
 from fieldmark.images.findings import CheckResult
 from fieldmark.images.groups import Groups, find_groups
-from fieldmark.images.names import some
+from fieldmark.images.names import counted, printable, some
 from fieldmark.images.read import Images
 
 # Training images of a leaking group that each image is compared with: 0.4 ms each, and groups may hold thousands.
@@ -49,6 +49,18 @@ class Audit:
     checks: tuple[CheckResult, ...] = ()  # of fieldmark.checks, where they were run
     suspected_labels: tuple[dict[str, Any], ...] = ()  # the most suspicious first
     near_duplicates: tuple[dict[str, Any], ...] = ()  # the most alike first
+
+    def __repr__(self) -> str:
+        dataset = self.dataset
+        classes = f"{counted(len(dataset.classes), 'class', 'classes')} ({printable(some(dataset.classes))})"
+        found = (
+            counted(len(dataset.problems), "problem"),
+            counted(len(self.duplicates), "set of duplicates", "sets of duplicates"),
+            counted(len(self.leaks), "leak"),
+            counted(len(self.suspected_labels), "suspected label"),
+        )
+        images = f"{counted(len(dataset), 'image')} in {classes}"
+        return f"<Audit of {printable(str(dataset.root))}: {images}; {', '.join(found)}; to_json() holds all>"
 
     def to_json(self) -> dict[str, Any]:
         """The object of `fieldmark audit --json`."""
