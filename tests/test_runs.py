@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fieldmark
-from fieldmark.errors import ModelFileError
+from fieldmark.errors import ImageError, ModelFileError
 from fieldmark.training.history import write_history
 
 
@@ -120,6 +120,17 @@ def test_a_file_that_was_replaced_is_not_taken_for_the_one_that_was_pickled(move
     again = pickle.dumps(fieldmark.load(trained)).replace(seal, bytes(reversed(seal)))
     with pytest.raises(ModelFileError, match="another classifier than the one that was pickled"):
         pickle.loads(again)
+
+
+def test_errors_come_back_from_other_processes() -> None:
+    image = pickle.loads(pickle.dumps(ImageError("truncated", "the file ends early")))
+    assert (image.code, image.detail, str(image)) == (
+        "truncated",
+        "the file ends early",
+        "truncated: the file ends early",
+    )
+    mistake = pickle.loads(pickle.dumps(ModelFileError("no classifier here", hint="train one")))
+    assert (str(mistake), mistake.hint) == ("no classifier here", "train one")
 
 
 def test_what_a_classifier_is_in_one_line(trained: Path) -> None:
