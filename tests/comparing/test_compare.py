@@ -64,7 +64,7 @@ def test_a_folder_of_labelled_images(trained: Path, other: Path, faces: Path, tm
     held_out = fieldmark.compare(trained, other, faces / "validation")
     assert held_out["flips"] == []
     assert held_out["difference"] == 0
-    assert held_out["sentence"] == "A and B are the same classifier, to the bit: there is nothing to compare."
+    assert held_out["sentence"].startswith("A and B are the same classifier, to the bit, on ")
     assert "which of them is better cannot be told" in _sentence(held_out, same=False)
     assert held_out["a"]["accuracy"] == pytest.approx(fieldmark.Run(trained).metrics["validation"]["accuracy"])
     alone = shutil.copy(other / "model.onnx", tmp_path / "alone.onnx")

@@ -24,8 +24,6 @@ from fieldmark.runs import run_of
 from fieldmark.runtime import BATCH
 from fieldmark.training.progress import Progress
 
-# What is said where A and B are one: that none is better "cannot be told" would be true, too, and mislead.
-SAME = "A and B are the same classifier, to the bit: there is nothing to compare."
 SPEED_ROUNDS = 3  # batches timed of each classifier, in turns
 
 
@@ -122,13 +120,13 @@ def _facts(side: Side, images_per_second: float) -> dict[str, Any]:
 
 
 def _sentence(found: dict[str, Any], *, same: bool) -> str:
-    if same and not found["flips"]:
-        return SAME
     low, high = (100 * bound for bound in found["difference_interval"])
     points = 100 * found["difference"]
     facts = f"{abs(points):.1f} points (95 % interval of B − A: {low:+.1f} to {high:+.1f})".replace("-", "−")
     where = "on " + counted(found["n"], "image")
     where += f" in {counted(found['groups'], 'group')}" if found["groups"] < found["n"] else ""
+    if same and not found["flips"]:  # that none of them is better "cannot be told" would be true, too, and mislead
+        return f"A and B are the same classifier, to the bit, {where}: there is nothing to tell apart."
     if low > 0:
         return f"B is better than A by {facts} {where}."
     if high < 0:
