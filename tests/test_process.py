@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -11,6 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+
+if os.name == "posix":
+    import fcntl
+    import termios
 
 COMMAND = [sys.executable, "-m", "fieldmark"]
 TRAIN = ["--network", "course", "--image-size", "24", "--channels", "8", "--batch-size", "16"]
@@ -64,6 +69,47 @@ def test_a_reader_who_leaves(faces: Path, trained: Path, arguments: list[str]) -
     process.stderr.close()
 
 
+def closed(numbers: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run a command with the standard streams of these numbers closed, as services and `>&-` in a shell do."""
+
+    def close() -> None:
+        for number in numbers:
+            os.close(int(number))
+
+    return run(*arguments, preexec_fn=close, **options)
+
+
+@pytest.mark.parametrize("numbers", ["1", "2", "012"])
+def test_closed_standard_streams_change_no_exit_code(faces: Path, trained: Path, numbers: str, tmp_path: Path) -> None:
+    good = image(faces)
+    seen = {
+        code: closed(numbers, *arguments, cwd=tmp_path)
+        for code, arguments in {
+            0: ("predict", trained, good, "absent.jpg"),
+            2: ("predict", "absent", good),
+            3: ("predict", trained, good, "absent.jpg", "--strict"),
+        }.items()
+    }
+    assert {code: done.returncode for code, done in seen.items()} == {code: code for code in seen}, seen
+    assert not any("Traceback" in done.stderr for done in seen.values())
+    assert closed(numbers, "audit", faces, "--quick").returncode == 0
+    assert closed(numbers, "evaluate", trained, faces / "validation").returncode == 0
+
+
+def test_a_closed_stdin_names_no_image(trained: Path) -> None:
+    done = closed("0", "predict", trained, "-")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: no image was found there\nhint: ")
+
+
+def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(faces: Path, tmp_path: Path) -> None:
+    done = closed("012", "train", faces, *TRAIN, "--epochs", 1, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(b"epoch  1/1" in path.read_bytes() for path in files)
+    assert run("predict", tmp_path / "run", image(faces)).returncode == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_behind_stdout(faces: Path, trained: Path) -> None:
     with Path("/dev/full").open("w") as full:
@@ -111,6 +157,49 @@ def test_an_interrupted_training_is_a_valid_run(faces: Path, tmp_path: Path, num
     assert "Traceback" not in err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["interrupted"]
     assert run("predict", tmp_path / "run", image(faces)).returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals do not end processes here")
+def test_the_end_of_the_terminal_keeps_what_was_learnt(faces: Path, tmp_path: Path) -> None:
+    terminal, side = os.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "100000", "--out", "run"],
+        cwd=tmp_path,
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(side)
+    history = tmp_path / "run" / "history.csv"
+    while not history.exists() or len(history.read_text().splitlines()) < 3:
+        assert process.poll() is None
+        if select.select([terminal], [], [], 0.1)[0]:
+            os.read(terminal, 65536)
+    os.close(terminal)  # as closing the window does: the system sends SIGHUP
+    assert process.wait(120) == 130
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["interrupted"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals do not end processes here")
+def test_nohup_is_obeyed(faces: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "100000", "--out", "run"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch  2"):
+            process.send_signal(signal.SIGHUP)
+        if line.startswith("epoch 20"):
+            break
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
 
 
 def test_a_killed_training_spoils_nothing(faces: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
     import fieldmark
     run = fieldmark.train("photos/")          # one sub-directory per class
-    classifier = fieldmark.load(run.folder)
+    classifier = fieldmark.load(run)
     classifier.predict(["a.jpg", "b.jpg"])
 
 Importing this costs milliseconds: each name is loaded when it is first used.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fieldmark.recipe import Recipe
     from fieldmark.runs import Run
     from fieldmark.sweeping.sweep import sweep
+    from fieldmark.training.progress import Progress
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "FieldmarkError",
     "Prediction",
     "Preprocessing",
+    "Progress",
     "Recipe",
     "Run",
     "audit",
@@ -51,6 +53,7 @@ _HOMES = {
     "FieldmarkError": "fieldmark.errors",
     "Prediction": "fieldmark.classifier",
     "Preprocessing": "fieldmark.preprocessing",
+    "Progress": "fieldmark.training.progress",
     "Recipe": "fieldmark.recipe",
     "Run": "fieldmark.runs",
     "audit": "fieldmark.auditing",

@@ -1,11 +1,13 @@
 """The `fieldmark` command: runs `cli.app.app` and turns errors into messages and exit codes.
 
 0 done · 1 an error of Fieldmark itself · 2 the user's mistake · 3 nothing usable was found, or any file had a
-problem and --strict was given · 130 interrupted, by Ctrl-C or by the system's SIGTERM.
+problem and --strict was given · 130 interrupted, by Ctrl-C, by the system's SIGTERM,
+or by the end of its terminal (SIGHUP).
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Any
@@ -18,18 +20,57 @@ HELP = "`fieldmark COMMAND --help` shows what can be given"
 
 def main() -> int:
     """Run the command line; return the exit code."""
+    _open_missing_streams()
     # A name that the terminal's encoding lacks is written with escapes instead of ending the command.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        signal.signal(signal.SIGTERM, _interrupt)
+        _keep_what_was_learnt()
         code = _run()
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
         return _say("interrupted", "", INTERRUPTED)
     return code
+
+
+def _open_missing_streams() -> None:
+    """Let /dev/null stand in for each standard stream that is closed, as services and `>&-` in a shell close them.
+
+    Nobody listens there, and that is no mistake of the command: it works, writes its files and ends with its usual
+    exit code. And it has to happen before anything is opened: the next file opened would get the free number 1 or 2,
+    and a library's or a child's output would be written into that file, perhaps the classifier.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number, mostly this one
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)  # as the standard streams are: child processes have them, too
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # so Python starts where a stream is closed, or a window has none
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123
+
+
+def _keep_what_was_learnt() -> None:
+    """Let what the system ends a process with, and the end of its terminal, do what Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    # nohup has it ignored, and means that
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        terminals = [number for number in (1, 2) if os.isatty(number)]
+        signal.signal(signal.SIGHUP, lambda number, frame: _hang_up(terminals))
+
+
+def _hang_up(terminals: list[int]) -> None:
+    # The terminal is gone: to write to it would fail while what was learnt is being saved
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in terminals:
+        os.dup2(nowhere, number)
+    raise KeyboardInterrupt
 
 
 def _run() -> int:

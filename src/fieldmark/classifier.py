@@ -6,20 +6,22 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-from fieldmark.errors import ImageError, ModelFileError, RecipeError
+from fieldmark.errors import ImageError, ModelFileError
 from fieldmark.evaluation.familiarity import UNFAMILIAR_BELOW
 from fieldmark.evaluation.predictions import answers
 from fieldmark.images import formats
-from fieldmark.images.names import printable
+from fieldmark.images.names import counted, printable, some
 from fieldmark.images.profiles import to_srgb
+from fieldmark.images.sources import Source, array_picture, as_sources, checked
 from fieldmark.images.threads import Ahead
 from fieldmark.preprocessing import Pixels, Preprocessing, to_pixels
 from fieldmark.runtime import BATCH, EMBEDDING, FAMILIARITY, INPUT, PROBABILITIES, open_session, run_batches
@@ -29,7 +31,6 @@ _NEWER = "it may come from a newer Fieldmark: update it"
 SEAL = b"fieldmark_sha256\x12\x40"  # key, then the protobuf tag and length of the 64 characters that follow
 
 Batch = TypeVar("Batch")
-Source = str | Path | npt.NDArray[np.uint8] | Image.Image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +63,22 @@ class Classifier:
     def __init__(self, path: Path, content: bytes, *, threads: int | None = None) -> None:
         self.path = path
         self.threads = threads
-        self._seal = _seal_of(content)
+        # The SHA-256 over all of the file but itself, in hexadecimal: files of equal seals are one classifier.
+        self.seal = _seal_of(content)
         self.session = _session(path, content)
         self.metadata = _metadata(path, self.session)
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
         self.preprocessing = Preprocessing.from_json(self.metadata["preprocessing"])
+
+    def __repr__(self) -> str:
+        height, width, _ = self.preprocessing.shape
+        network = self.metadata.get("recipe", {}).get("network", "a network")
+        classes = f"{counted(len(self.classes), 'class', 'classes')} ({printable(some(self.classes))})"
+        return f"<Classifier {printable(str(self.path))}: {network}, {classes}, images {height} x {width}>"
+
+    def __reduce__(self) -> tuple[Callable[..., Classifier], tuple[str, int | None, bytes]]:
+        """A copy, or what another process gets, is loaded again: a session of ONNX Runtime cannot be copied."""
+        return _load_again, (str(self.path.absolute()), self.threads, self.seal)
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities float32 (n, classes) of preprocessed images uint8 (n, height, width, 3)."""
@@ -108,19 +120,18 @@ class Classifier:
     def predict(self, sources: Source | Iterable[Source]) -> list[Prediction]:
         """Classify paths, arrays or PIL images, one or many; answers in the order given.
 
-        An array is uint8 (height, width, 3), or (height, width) for shades of grey. A file that cannot be used
-        becomes a prediction with a problem, not an error. Raises RecipeError for an array of another kind.
+        An array is uint8 (height, width, 3), or (height, width) for shades of grey; one of four dimensions is many.
+        A file that cannot be used becomes a prediction with a problem, not an error. Raises RecipeError for an array
+        of another kind, and for what is no image at all, such as a tensor or an open file.
         """
-        if isinstance(sources, str | Path | Image.Image) or (isinstance(sources, np.ndarray) and sources.ndim < 4):
-            sources = [sources]
         return list(self.stream(sources))
 
-    def stream(self, sources: Iterable[Source]) -> Iterator[Prediction]:
+    def stream(self, sources: Source | Iterable[Source]) -> Iterator[Prediction]:
         """Yield one prediction a source in the order given; works ahead in threads, memory stays flat.
 
         Each image is decoded and answered by one thread, alone, so that no answer depends on another image.
         """
-        with Ahead(self._predict_one, sources, workers=self.threads) as predictions:
+        with Ahead(self._predict_one, checked(as_sources(sources)), workers=self.threads) as predictions:
             yield from predictions
 
     def _predict_one(self, source: Source) -> Prediction:
@@ -154,7 +165,7 @@ class Classifier:
             content = self.path.read_bytes()
         except OSError as error:
             raise ModelFileError(f"{name}: cannot be read any more ({error.strerror or error})", hint=again) from error
-        if _seal_of(content) != self._seal:
+        if _seal_of(content) != self.seal:
             raise ModelFileError(f"{name}: was replaced since it was loaded, and is not what answers here", hint=again)
         check_seal(self.path, content)
         return content
@@ -166,12 +177,13 @@ class Classifier:
         return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
 
 
-def load(path: str | Path, *, threads: int | None = None) -> Classifier:
-    """Load a run folder or a classifier file; `threads` images are worked on at once (None: one a core).
+def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Classifier:
+    """Load a run folder, the `Run` that `train` returned, or a classifier file.
 
+    `threads` images are worked on at once (None: one a core).
     Raises ModelFileError if it is missing, damaged (one changed bit is enough), or not made by Fieldmark.
     """
-    path = Path(path)
+    path = _named(path)
     file = path / "model.onnx" if path.is_dir() else path
     try:
         content = file.read_bytes()
@@ -182,6 +194,26 @@ def load(path: str | Path, *, threads: int | None = None) -> Classifier:
         ) from error
     check_seal(file, content)
     return Classifier(file, content, threads=threads)
+
+
+def _named(path: object) -> Path:
+    if isinstance(path, str | os.PathLike):
+        return Path(os.fsdecode(path))
+    raise ModelFileError(
+        f"a classifier is loaded from its path, not from a {type(path).__name__}",
+        hint="give a run folder such as runs/photos-1, or its model.onnx",
+    )
+
+
+def _load_again(path: str, threads: int | None, seal: bytes) -> Classifier:
+    """The classifier that a file held when it was pickled. Raises ModelFileError where it holds it no more."""
+    classifier = load(path, threads=threads)
+    if classifier.seal != seal:
+        raise ModelFileError(
+            f"{path}: holds another classifier than the one that was pickled",
+            hint="pickle the path instead, or keep the file as it was",
+        )
+    return classifier
 
 
 def _seal_of(content: bytes) -> bytes:
@@ -219,29 +251,19 @@ class _Prepared:
 
 
 def _prepare(source: Source, *, preprocessing: Preprocessing) -> _Prepared:
-    if isinstance(source, str | Path):
-        path = printable(str(source))
+    if isinstance(source, str | os.PathLike):
+        name = os.fsdecode(source)
+        path = printable(name)
         try:
-            return _Prepared(path, formats.load(Path(source), preprocessing))
+            return _Prepared(path, formats.load(Path(name), preprocessing))
         except ImageError as error:
             return _Prepared(path, None, error.code, error.detail)
     if isinstance(source, np.ndarray):
-        return _Prepared(None, to_pixels(_picture(source), preprocessing))
+        return _Prepared(None, to_pixels(array_picture(source), preprocessing))
     # An open picture says of itself what its file says: which side is up, and what its colours mean. It is turned
     # first: a picture converted to sRGB is a new one, which says nothing of its sides any more.
     upright = to_srgb(ImageOps.exif_transpose(source), source.info.get("icc_profile") or b"")
     return _Prepared(None, to_pixels(upright, preprocessing))
-
-
-def _picture(array: npt.NDArray[np.uint8]) -> Image.Image:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)) or not array.size:
-        raise RecipeError(
-            f"an array of {array.dtype} {array.shape}; expected uint8 (height, width, 3) or (height, width)",
-            hint="multiply images in 0-1 by 255 and convert them with .astype(numpy.uint8)",
-        )
-    return Image.fromarray(array)
 
 
 def _session(path: Path, content: bytes) -> Any:

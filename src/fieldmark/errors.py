@@ -13,6 +13,8 @@ FieldmarkError                 one clear message and a hint; exit code 2
 └── MissingExtraError          an optional part of Fieldmark is not installed
 """
 
+from __future__ import annotations
+
 
 class FieldmarkError(Exception):
     r"""What was found, where and what was expected; `hint` says what to do. Both are one line: names may hold others.
@@ -59,6 +61,10 @@ class ImageError(FieldmarkError):
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        # Raised in another process, it comes back by what it is made with, not by the one message it becomes.
+        return type(self), (self.code, self.detail)
 
 
 class RecipeError(FieldmarkError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,14 @@ from fieldmark.training.progress import Progress
 
 
 def evaluate(
-    classifier: Classifier | str | Path,
+    classifier: Classifier | str | os.PathLike[str],
     directory: str | Path,
     *,
     corrections: str | Path | None = None,
     costs: tuple[float, float] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measure a classifier on a folder of class folders, matched by name.
+    """Measure a classifier (loaded, or its file or run) on a folder of class folders, matched by name.
 
     `corrections` is a table that sets labels right, by default the folder's own `corrections.csv`. `costs` of two
     classes are those of an image of the first taken for the second, and of the reverse.

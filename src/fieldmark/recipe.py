@@ -7,6 +7,9 @@ A field of BY_NETWORK that is None takes the network's own default (`fieldmark.n
 from __future__ import annotations
 
 import dataclasses
+import operator
+from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from fieldmark.errors import RecipeError
@@ -48,7 +51,7 @@ def choice(default: Any, meaning: str, unit: str = "") -> Any:
 class Recipe:
     """Every choice of one training.
 
-    Raises RecipeError for a value out of its range.
+    Raises RecipeError for a value of another kind, or out of its range.
 
     >>> Recipe(network="course", image_size=300).epochs is None
     True
@@ -94,6 +97,11 @@ class Recipe:
     )
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _of_kind(field.name, str(field.type), getattr(self, field.name)))
+        self._require_ranges()
+
+    def _require_ranges(self) -> None:
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
             if value is not None and value not in allowed:
@@ -141,6 +149,63 @@ class Recipe:
         if values.get("channels") is not None:
             values["channels"] = tuple(values["channels"])
         return cls(**values)
+
+
+def _whole(value: Any) -> int:
+    return operator.index(_number(value))
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):  # which Python counts as 0 and 1
+        raise TypeError
+    return value
+
+
+def _as(kind: Any) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise TypeError
+        return value
+
+    return check
+
+
+# What a field's annotation asks for: in words, an example, and how a value that fits is kept (another: TypeError).
+# NumPy's numbers fit, too, and become Python's, so that recipe.json can hold them.
+KINDS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
+    "str": ("text", "", _as(str)),
+    "bool": ("True or False", "True", _as(bool)),
+    "int": ("a whole number", "100", _whole),
+    "float": ("a number", "0.001", lambda value: float(_as(Real)(_number(value)))),
+    "tuple[int, ...]": ("whole numbers", "(16, 32, 64)", lambda value: tuple(map(_whole, _as((tuple, list))(value)))),
+}
+EXAMPLES = {"until_accuracy": "0.999", "validation_fraction": "0.2", "augmentation": "'flip'", "group_by": "'none'"}
+
+
+def _of_kind(name: str, annotation: str, value: Any) -> Any:
+    """The value of a field as it is kept. Raises RecipeError for one of another kind, which only a program can give."""
+    kind = annotation.removesuffix(" | None")
+    if value is None and kind != annotation:
+        return None
+    expected, example, kept = KINDS[kind]
+    if name in CHOICES:
+        example = repr(CHOICES[name][0])
+    try:
+        return kept(value)
+    except (TypeError, OverflowError) as error:
+        hint = _meant(name, value) or f"such as {name}={EXAMPLES.get(name, example)}"
+        raise RecipeError(f"{name}={value!r}: expected {expected}", hint=hint) from error
+
+
+def _meant(name: str, value: Any) -> str:
+    """What was probably meant by a value of another kind; empty where that cannot be told."""
+    if name == "image_size" and isinstance(value, tuple | list) and value:
+        return f"images are resized to a square, one number for both sides: image_size={value[0]}"
+    if isinstance(value, float) and value.is_integer():
+        return f"{name}={int(value)}"
+    if isinstance(value, str) and value.replace(".", "", 1).isdigit():
+        return f"without quotes: {name}={value}"
+    return ""
 
 
 def option(name: str) -> str:

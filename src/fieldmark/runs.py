@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 from fieldmark import storage
 from fieldmark.errors import ModelFileError, OutputError
+from fieldmark.evaluation.predictions import read_csv, rows_of
 
 # What a finished run folder holds; `report_files/` and `checkpoints/` are folders.
 FILES = (
@@ -28,11 +31,29 @@ FILES = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class Run:
-    """A run folder; its files are read when they are asked for."""
+    """A run folder; its files are read when they are asked for.
+
+    It stands for its path wherever one is asked for: `fieldmark.load(run)`, `fieldmark.evaluate(run, "photos/")`.
+
+    >>> run = Run("runs/photos-1")
+    >>> run.folder.name, os.fspath(run) == str(run.folder)
+    ('photos-1', True)
+    """
 
     folder: Path
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        if not isinstance(folder, str | os.PathLike):
+            raise ModelFileError(
+                f"a run is named by its folder, not by a {type(folder).__name__}",
+                hint="give a path, such as fieldmark.Run('runs/photos-1')",
+            )
+        object.__setattr__(self, "folder", Path(os.fsdecode(folder)))  # frozen for all others
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
 
     @property
     def model(self) -> Path:
@@ -59,16 +80,47 @@ class Run:
         """The content of audit.json: what was found in the dataset before training."""
         return self._json("audit.json")
 
+    @property
+    def history(self) -> list[dict[str, int | float | None]]:
+        """The rows of history.csv, one an epoch; [] where a head was fitted in one go. None: no validation split."""
+        path = self.folder / "history.csv"
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                header, *rows = csv.reader(file)
+            return [dict(zip(header, map(_number, row), strict=True)) for row in rows]
+        except (OSError, ValueError, csv.Error) as error:
+            raise _unreadable(path, error) from error
+
+    @property
+    def predictions(self) -> list[dict[str, Any]]:
+        """The rows of predictions.csv, one an image: what the classifier answered, beside what is true.
+
+        Each is {"path", "split", "group", "label", "predicted", "probability" (of `predicted`), "probabilities":
+        {class: 0 to 1}, "familiarity", "unfamiliar"}, the last two None where the classifier does not tell.
+        """
+        return rows_of(read_csv(self.folder / "predictions.csv"))
+
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:
             content: dict[str, Any] = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise ModelFileError(
-                f"{path}: cannot be read ({error}); the run was not finished, or this is no run folder",
-                hint="give the folder that `fieldmark train` printed",
-            ) from error
+            raise _unreadable(path, error) from error
         return content
+
+
+def _unreadable(path: Path, error: Exception) -> ModelFileError:
+    return ModelFileError(
+        f"{path}: cannot be read ({error}); the run was not finished, or this is no run folder",
+        hint="give the folder that `fieldmark train` printed",
+    )
+
+
+def _number(cell: str) -> int | float | None:
+    """A cell of history.csv; empty where the number does not exist."""
+    if not cell:
+        return None
+    return int(cell) if cell.isdigit() else float(cell)
 
 
 def run_of(path: Path) -> Run | None:

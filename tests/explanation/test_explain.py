@@ -100,3 +100,11 @@ def test_a_thousand_names_none_twice() -> None:
     names = class_names()
     assert len(set(names)) == 1000
     assert all(name == name.strip() and name for name in names)
+
+
+@pytest.mark.parametrize("wrong", [None, np.zeros((8, 8, 3), np.uint8), [Image.new("RGB", (8, 8))]])
+def test_what_is_no_path_is_a_mistake(trained: Path, tmp_path: Path, wrong: object) -> None:
+    with pytest.raises(RecipeError, match="expected the path of an image") as caught:
+        fieldmark.explain(trained, wrong, out=tmp_path / "seen")  # type: ignore[arg-type]
+    assert "save('image.png')" in caught.value.hint
+    assert not (tmp_path / "seen").exists()

@@ -7,6 +7,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+import fieldmark
 from fieldmark.errors import DatasetError, RecipeError
 from fieldmark.images import batches
 from fieldmark.images.batches import Flow, epoch_order, flow_from_directory
@@ -135,9 +137,67 @@ def test_bad_files_are_named_in_a_warning(photos: Path) -> None:
     assert len(flow.filenames) == 13
 
 
+def test_next_goes_on_without_end(photos: Path) -> None:
+    flow = flow_from_directory(photos, target_size=(6, 4), batch_size=4)
+    other = flow_from_directory(photos, target_size=(6, 4), batch_size=4)
+    for epoch in (list(other), list(other)):  # as a loop gives them
+        for images, labels in epoch:
+            found = next(flow)
+            assert np.array_equal(found[0], images)
+            assert np.array_equal(found[1], labels)
+    third = next(flow)
+    next(flow)
+    flow.reset()
+    assert np.array_equal(next(flow)[0], third[0])
+    assert sorted(seen(flow)) == list(range(13)), "a loop gives an epoch, wherever next() is"
+    assert flow.epoch == 3
+    assert len(next(flow)[0]) == 4, "and the epoch behind it begins with its first batch"
+
+
+def test_what_keras_s_iterator_tells(photos: Path) -> None:
+    flow = flow_from_directory(photos, target_size=(6, 4), color_mode="grayscale", batch_size=5)
+    assert (flow.n, flow.samples, flow.num_classes, flow.image_shape) == (13, 13, 2, (6, 4, 1))
+    assert [Path(path).relative_to(photos).as_posix() for path in flow.filepaths] == flow.filenames
+    assert repr(flow) == "<Flow of 13 images in 2 classes (horses, humans), 6 x 4 x 1, 3 batches of 5>"
+
+
+def test_classes_are_a_choice_and_an_order(photos: Path) -> None:
+    (photos / "cats").mkdir()
+    Image.new("RGB", (9, 9), (0, 0, 200)).save(photos / "cats" / "1.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that the cats are left out was asked for
+        flow = flow_from_directory(photos, target_size=(4, 4), classes=["humans", "horses"])
+    assert flow.class_indices == {"humans": 0, "horses": 1}
+    images, labels = next(flow)
+    assert np.array_equal(labels, (images[:, 0, 0, 1] < 0.5).astype(np.float32))
+    assert [(problem.path, problem.code) for problem in flow.problems] == [("cats/1.png", "unknown_class")]
+    with pytest.raises(DatasetError, match="no image of the class dogs") as caught:
+        flow_from_directory(photos, classes=["humans", "dogs"])
+    assert "cats, horses, humans" in caught.value.hint
+
+
+def test_a_dataset_s_values_are_printed_in_one_line(faces: Path) -> None:
+    found = fieldmark.audit(faces, quick=True)
+    assert repr(found.dataset).startswith(f"<Dataset {faces}: {len(found.dataset)} images in 2 classes (happy, sad), ")
+    assert repr(found).startswith(
+        f"<Audit of {faces}: {len(found.dataset)} images in 2 classes (happy, sad); 1 problem, "
+    )
+    assert "1 leak, 0 suspected labels; to_json() holds all>" in repr(found)
+    for value in (found, found.dataset, flow_from_directory(faces / "validation", target_size=(4, 4)).images):
+        assert len(repr(value)) < 400
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        {"target_size": 150},
+        {"target_size": (150.0, 150)},
+        {"target_size": "150"},
+        {"batch_size": "32"},
+        {"seed": None},
+        {"classes": "ab"},
+        {"classes": []},
+        {"classes": ["humans", "humans"]},
         {"batch_size": 0},
         {"batch_size": -3},
         {"class_mode": "bin"},
@@ -147,8 +207,10 @@ def test_bad_files_are_named_in_a_warning(photos: Path) -> None:
     ],
 )
 def test_arguments_are_checked(photos: Path, arguments: dict[str, object]) -> None:
-    with pytest.raises(RecipeError, match=next(iter(arguments))):
+    with pytest.raises(RecipeError, match=next(iter(arguments))) as caught:
         flow_from_directory(photos, **arguments)  # type: ignore[arg-type]
+    if arguments == {"target_size": 150}:
+        assert caught.value.hint == "target_size=(150, 150)"
 
 
 def test_refusals(photos: Path, tmp_path: Path) -> None:

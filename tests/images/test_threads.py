@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -49,3 +50,29 @@ def test_few_results_wait(together: int) -> None:
     results.close()  # type: ignore[attr-defined]
     # Those that wait, those in two threads, those the feeder holds and those that were taken
     assert len(done) <= 2 * 8 + 4 * together
+
+
+@pytest.mark.parametrize("items", [range(10_000), iter(int, 1)], ids=["many", "for ever"])
+def test_no_thread_is_left_where_the_work_breaks_off(items: Iterable[int]) -> None:
+    """One that still draws items when Python ends can take the process with it."""
+    before = threading.active_count()
+    for _ in range(20):
+        results = ordered_map(lambda x: x, items, workers=2)
+        next(results)
+        results.close()  # type: ignore[attr-defined]
+        assert threading.active_count() == before
+
+
+def test_an_item_that_never_comes_holds_nothing_up() -> None:
+    never = threading.Event()
+
+    def waiting() -> Iterator[int]:
+        yield 1
+        never.wait(60)
+
+    results = ordered_map(abs, waiting(), workers=2)
+    started = time.monotonic()
+    assert next(results) == 1
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - started < 10
+    never.set()

@@ -5,6 +5,7 @@ fieldmark compare runs/photos-1 runs/photos-2 [DIR]
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from pathlib import Path
@@ -27,15 +28,15 @@ SPEED_ROUNDS = 3  # batches timed of each classifier, in turns
 
 
 def compare(
-    first: str | Path,
-    second: str | Path,
+    first: Classifier | str | os.PathLike[str],
+    second: Classifier | str | os.PathLike[str],
     directory: str | Path | None = None,
     *,
     corrections: str | Path | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Compare two run folders or classifier files, A and B, on the same images.
+    """Compare two runs (or their folders) or classifiers (or their files), A and B, on the same images.
 
     Without `directory` the images are those that both runs held out and stored, matched by content: the validation
     split, or the test split where validation shares none. Labels are those stored; a remark says where a table of
@@ -75,7 +76,7 @@ def compare(
         "classes": list(shared),
         "corrections": corrected,
         "remarks": [*remarks, *more, *found["remarks"]],
-        "sentence": _sentence(found),
+        "sentence": _sentence(found, same=sides[0].classifier.seal == sides[1].classifier.seal),
     }
     if out is not None:
         folder = storage.make_folder(Path(out))
@@ -85,8 +86,10 @@ def compare(
     return result
 
 
-def _side(path: str | Path) -> Side:
-    return Side(str(path), load(path), run_of(Path(path)))
+def _side(given: Classifier | str | os.PathLike[str]) -> Side:
+    classifier = given if isinstance(given, Classifier) else load(given)
+    path = classifier.path if isinstance(given, Classifier) else Path(given)
+    return Side(str(path), classifier, run_of(path))
 
 
 def _speeds(first: Classifier, second: Classifier) -> tuple[float, float]:
@@ -116,12 +119,14 @@ def _facts(side: Side, images_per_second: float) -> dict[str, Any]:
     }
 
 
-def _sentence(found: dict[str, Any]) -> str:
+def _sentence(found: dict[str, Any], *, same: bool) -> str:
     low, high = (100 * bound for bound in found["difference_interval"])
     points = 100 * found["difference"]
     facts = f"{abs(points):.1f} points (95 % interval of B − A: {low:+.1f} to {high:+.1f})".replace("-", "−")
     where = "on " + counted(found["n"], "image")
     where += f" in {counted(found['groups'], 'group')}" if found["groups"] < found["n"] else ""
+    if same and not found["flips"]:  # that none of them is better "cannot be told" would be true, too, and mislead
+        return f"A and B are the same classifier, to the bit, {where}: there is nothing to tell apart."
     if low > 0:
         return f"B is better than A by {facts} {where}."
     if high < 0:

@@ -15,6 +15,7 @@ import dataclasses
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +118,29 @@ def answers(probabilities: Probabilities) -> Labels:
     if probabilities.shape[1] == 2:
         return np.asarray(probabilities[:, 1] >= probabilities[:, 0], dtype=np.int32)
     return np.asarray(probabilities.argmax(axis=1), dtype=np.int32)
+
+
+def rows_of(predictions: Predictions) -> list[dict[str, Any]]:
+    """The rows as plain values: what `fieldmark.Run.predictions` is."""
+    names = (*predictions.classes, None)  # the last for label -1
+    familiarity, unfamiliar = predictions.familiarity, predictions.unfamiliar
+    predicted = predictions.predicted.tolist()
+    return [
+        {
+            "path": path,
+            "split": predictions.splits[row],
+            "group": predictions.groups[row],
+            "label": names[predictions.labels[row]],
+            "predicted": names[predicted[row]],
+            "probability": shares[predicted[row]],
+            "probabilities": dict(zip(predictions.classes, shares, strict=True)),
+            "familiarity": None if familiarity is None else float(familiarity[row]),
+            "unfamiliar": None if unfamiliar is None else bool(unfamiliar[row]),
+        }
+        for row, (path, shares) in enumerate(
+            zip(predictions.paths, predictions.probabilities.astype(float).tolist(), strict=True)
+        )
+    ]
 
 
 def write_csv(path: Path, predictions: Predictions) -> None:

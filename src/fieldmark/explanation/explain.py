@@ -9,6 +9,7 @@ what the answer becomes while parts of the image are covered.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,8 @@ COVERING = "a grey patch of a quarter of each side covers one part after another
 
 
 def explain(
-    classifier: Classifier | str | Path,
-    images: str | Path | Iterable[str | Path],
+    classifier: Classifier | str | os.PathLike[str],
+    images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     out: str | Path,
     label: str | None = None,
@@ -57,10 +58,11 @@ def explain(
     - `features.png`: the feature maps after every layer; `features/NN.png` each layer by itself, up to 64 channels
 
     A file that cannot be used becomes an entry with a problem. Raises ModelFileError for the classifier, RecipeError
-    for a class it does not know, OutputError if `out` holds something already, MissingExtraError without onnx.
+    for a class it does not know or what is no path, OutputError if `out` holds something already, MissingExtraError
+    without onnx.
     """
     loaded = classifier if isinstance(classifier, Classifier) else load(classifier)
-    paths = [images] if isinstance(images, str | Path) else list(images)
+    paths = _paths(images)
     if label is not None and label not in loaded.classes:
         raise RecipeError(
             f"{printable(label)}: no class of the classifier", hint=f"its classes are {some(loaded.classes)}"
@@ -72,12 +74,23 @@ def explain(
     storage.make_folder(folder)
     entries = []
     for number, path in enumerate(paths, start=1):
-        entries.append(_explain_file(loaded, graph, Path(path), folder, f"{number:03}", label))
+        entries.append(_explain_file(loaded, graph, path, folder, f"{number:03}", label))
         if on_progress:
             on_progress(number, len(paths))
     result = {"classifier": str(loaded.path), "classes": list(loaded.classes), "images": entries}
     storage.write_json(folder / "explain.json", result)
     return result
+
+
+def _paths(images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    given = list(images) if isinstance(images, Iterable) and not isinstance(images, str) else [images]
+    for each in given:
+        if not isinstance(each, str | os.PathLike):
+            raise RecipeError(
+                f"explain was given a {type(each).__name__}; expected the path of an image, or several",
+                hint="write a picture or an array to a file first: PIL.Image.fromarray(array).save('image.png')",
+            )
+    return [Path(os.fspath(each)) for each in given]
 
 
 def _explain_file(

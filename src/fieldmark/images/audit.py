@@ -17,6 +17,7 @@ from fieldmark.images.dataset import Dataset
 from fieldmark.images.duplicates import distance, exact_duplicates
 from fieldmark.images.findings import CheckResult
 from fieldmark.images.groups import Groups, find_groups
+from fieldmark.images.names import counted, printable, some
 from fieldmark.images.read import Images
 from fieldmark.images.remarks import remarks_on
 
@@ -49,6 +50,18 @@ class Audit:
     checks: tuple[CheckResult, ...] = ()  # of fieldmark.checks, where they were run
     suspected_labels: tuple[dict[str, Any], ...] = ()  # the most suspicious first
     near_duplicates: tuple[dict[str, Any], ...] = ()  # the most alike first
+
+    def __repr__(self) -> str:
+        dataset = self.dataset
+        classes = f"{counted(len(dataset.classes), 'class', 'classes')} ({printable(some(dataset.classes))})"
+        found = (
+            counted(len(dataset.problems), "problem"),
+            counted(len(self.duplicates), "set of duplicates", "sets of duplicates"),
+            counted(len(self.leaks), "leak"),
+            counted(len(self.suspected_labels), "suspected label"),
+        )
+        images = f"{counted(len(dataset), 'image')} in {classes}"
+        return f"<Audit of {printable(str(dataset.root))}: {images}; {', '.join(found)}; to_json() holds all>"
 
     def to_json(self) -> dict[str, Any]:
         """The object of `fieldmark audit --json`."""

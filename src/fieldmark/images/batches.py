@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fieldmark.errors import DatasetError, RecipeError
 from fieldmark.images.dataset import Dataset
+from fieldmark.images.names import counted, printable, some
 from fieldmark.images.problems import PROBLEMS, Problem
 from fieldmark.images.read import Images, read
 from fieldmark.images.scan import scan, split_folders
@@ -39,7 +40,8 @@ class Flow:
     """Batches of a directory: iterate for one epoch, again for the next one; made by `flow_from_directory`.
 
     Each epoch covers every image once, the last and smaller batch included. `flow[i]` is batch i of the
-    epoch at hand; `on_epoch_end()` moves on to the next.
+    epoch at hand; `on_epoch_end()` moves on to the next. `next(flow)` is the next batch, and behind the last one of
+    an epoch the first of the next, without end; a loop over `flow` begins with the first batch all the same.
     """
 
     images: Images
@@ -49,6 +51,7 @@ class Flow:
     shuffle: bool
     seed: int
     epoch: int = 0
+    _next: int = dataclasses.field(default=0, init=False, repr=False, compare=False)  # the batch of `next(flow)`
     # The rows of this epoch in their order, and what they are the order of: to find it sorts the whole dataset.
     _ordered: tuple[tuple[bool, int, int], npt.NDArray[np.int64]] | None = dataclasses.field(
         default=None, init=False, repr=False, compare=False
@@ -74,10 +77,47 @@ class Flow:
             yield self[index]
         self.on_epoch_end()
 
+    def __next__(self) -> Any:
+        """The next batch, epoch after epoch without end, as of Keras's iterator: `images, labels = next(flow)`."""
+        batch = self[self._next]
+        self._next += 1
+        if self._next == len(self):
+            self.on_epoch_end()
+        return batch
+
+    def __repr__(self) -> str:
+        classes = f"{counted(self.num_classes, 'class', 'classes')} ({printable(some(self.images.dataset.classes))})"
+        height, width, channels = self.image_shape
+        batches = f"{counted(len(self), 'batch', 'batches')} of {self.batch_size}"
+        return f"<Flow of {counted(self.n, 'image')} in {classes}, {height} x {width} x {channels}, {batches}>"
+
     def on_epoch_end(self) -> None:
         """Move on to the next epoch: shuffled batches come in a new order."""
         self.epoch += 1
+        self.reset()
         self._ordered = None
+
+    def reset(self) -> None:
+        """Let `next(flow)` begin with the first batch of the epoch at hand."""
+        self._next = 0
+
+    @property
+    def n(self) -> int:
+        """Images of an epoch; `samples` is the same."""
+        return len(self.images.dataset)
+
+    samples = n
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.images.dataset.classes)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of one image."""
+        height, width, channels = self.images.store.dtype["pixels"].shape
+        return height, width, channels
 
     @property
     def class_indices(self) -> dict[str, int]:
@@ -88,6 +128,11 @@ class Flow:
     def filenames(self) -> list[str]:
         """Paths below the directory, in dataset order (that of the batches only without shuffling)."""
         return list(self.images.dataset.paths)
+
+    @property
+    def filepaths(self) -> list[str]:
+        """The paths of `filenames` with the directory before them."""
+        return [str(self.images.dataset.file(row)) for row in range(self.n)]
 
     @property
     def classes(self) -> npt.NDArray[np.int32]:
@@ -121,6 +166,7 @@ def flow_from_directory(
     target_size: tuple[int, int] = (300, 300),
     *,
     batch_size: int = 128,
+    classes: Sequence[str] | None = None,
     class_mode: ClassMode = "binary",
     rescale: float | None = 1 / 255,
     color_mode: Color = "rgb",
@@ -133,13 +179,14 @@ def flow_from_directory(
     `target_size` is (height, width) in pixels; images of any size are resized to it as they are loaded, once:
     a second use takes them from the cache. The files are never changed. Yields `(images, labels)`: images
     float32 (batch, height, width, 3 or 1), pixel values times `rescale`; labels float32, (batch,) for "binary"
-    (0 or 1) and "sparse" (the class number), (batch, classes) for "categorical", none for None.
+    (0 or 1) and "sparse" (the class number), (batch, classes) for "categorical", none for None. `classes` names the
+    classes to take, in the order of their numbers; otherwise all are taken, in natural order.
 
     In a program that has imported Keras the result is a `keras.utils.PyDataset` too: `model.fit(flow)` takes it.
     Files that cannot be used are named in a warning and listed in `.problems`.
 
-    Raises DatasetError for a directory that cannot be used, or "binary" with more than two classes; RecipeError for
-    an argument out of its range.
+    Raises DatasetError for a directory that cannot be used, a class that has no image in it, or "binary" with more
+    than two classes; RecipeError for an argument of another kind or out of its range.
 
     >>> from fieldmark.images.demo import draw_demo
     >>> import tempfile; folder = Path(tempfile.mkdtemp())
@@ -148,10 +195,13 @@ def flow_from_directory(
     >>> images, labels = next(iter(flow))
     >>> images.shape, labels.shape, flow.class_indices
     ((16, 32, 32, 3), (16,), {'happy': 0, 'sad': 1})
+    >>> flow
+    <Flow of 80 images in 2 classes (happy, sad), 32 x 32 x 3, 5 batches of 16>
     """
     directory = Path(directory)
-    _check_arguments(target_size, batch_size, class_mode, color_mode, interpolation)
-    dataset = scan(directory)
+    _require_numbers(target_size, batch_size, seed)
+    _require_choices(class_mode, color_mode, interpolation)
+    dataset = _scan(directory, classes)
     if split_folders(directory):
         raise DatasetError(
             f"{directory}: holds train/ and other splits; expected one sub-directory per class",
@@ -165,21 +215,54 @@ def flow_from_directory(
     height, width = target_size
     preprocessing = Preprocessing(width=width, height=height, color=color_mode, interpolation=interpolation)
     images = read(dataset, preprocessing)
-    _warn(images.dataset)
+    _warn(images.dataset, chosen=classes is not None)
     return _flow_type()(images, batch_size, class_mode, rescale, shuffle, seed)
 
 
-def _check_arguments(
-    target_size: tuple[int, int],
-    batch_size: int,
-    class_mode: ClassMode,
-    color_mode: Color,
-    interpolation: Interpolation,
-) -> None:
-    if len(target_size) != 2 or not 1 <= min(target_size) <= max(target_size) <= 4096:
-        raise RecipeError(f"target_size {target_size}: expected (height, width) in pixels, such as (300, 300)")
-    if batch_size < 1:
-        raise RecipeError(f"batch_size {batch_size}: expected a number from 1")
+def _scan(directory: Path, classes: Sequence[str] | None) -> Dataset:
+    """The images of a directory, of all classes or of those that were named, in their order."""
+    if classes is None:
+        return scan(directory)
+    if isinstance(classes, str) or not classes or len(set(classes)) < len(classes):
+        raise RecipeError(
+            f"classes={classes!r}: expected a list of different class names", hint="such as classes=['cat', 'dog']"
+        )
+    dataset = scan(directory, classes=tuple(classes))
+    absent = [name for label, name in enumerate(classes) if not (dataset.labels == label).any()]
+    if absent:
+        raise DatasetError(
+            f"{directory}: holds no image of the class {absent[0]}",
+            hint=f"its classes are {some(scan(directory).classes)}; a class is named as its folder is",
+        )
+    return dataset
+
+
+def _require_numbers(target_size: tuple[int, int], batch_size: int, seed: int) -> None:
+    if isinstance(target_size, int):
+        raise RecipeError(
+            f"target_size={target_size}: expected (height, width) in pixels",
+            hint=f"target_size=({target_size}, {target_size})",
+        )
+    sides = target_size if isinstance(target_size, tuple | list) else ()
+    if len(sides) != 2 or not all(_is_whole(side) and 1 <= side <= 4096 for side in sides):
+        raise RecipeError(
+            f"target_size={target_size!r}: expected (height, width), two whole numbers of pixels from 1 to 4096",
+            hint="such as target_size=(300, 300)",
+        )
+    if not _is_whole(batch_size) or batch_size < 1:
+        raise RecipeError(f"batch_size={batch_size!r}: expected a whole number from 1", hint="such as batch_size=32")
+    if not _is_whole(seed) or seed < 0:
+        raise RecipeError(
+            f"seed={seed!r}: expected a whole number from 0",
+            hint="another seed is another order; shuffle=False is none",
+        )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _require_choices(class_mode: ClassMode, color_mode: Color, interpolation: Interpolation) -> None:
     allowed: dict[str, tuple[str | None, tuple[str | None, ...]]] = {
         "class_mode": (class_mode, (None, "binary", "categorical", "sparse")),
         "color_mode": (color_mode, ("rgb", "grayscale")),
@@ -187,11 +270,13 @@ def _check_arguments(
     }
     for name, (value, values) in allowed.items():
         if value not in values:
-            raise RecipeError(f"{name} {value!r}: expected one of {', '.join(map(repr, values))}")
+            raise RecipeError(f"{name}={value!r}: expected one of {', '.join(map(repr, values))}")
 
 
-def _warn(dataset: Dataset) -> None:
+def _warn(dataset: Dataset, *, chosen: bool) -> None:
+    """Warn of what is not used; where classes were chosen, that others are not is no news."""
     unused = [problem for problem in dataset.problems if not PROBLEMS[problem.code].usable]
+    unused = [problem for problem in unused if not (chosen and problem.code == "unknown_class")]
     if unused:
         first = unused[0]
         warnings.warn(

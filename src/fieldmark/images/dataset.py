@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fieldmark import storage
 from fieldmark.images.corrections import Correction
+from fieldmark.images.names import counted, printable, some
 from fieldmark.images.problems import Problem
 from fieldmark.storage import guard
 
@@ -46,6 +47,12 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __repr__(self) -> str:
+        # The columns themselves fill screens, and in a notebook whatever stands on a cell's last line is shown.
+        classes = f"{counted(len(self.classes), 'class', 'classes')} ({printable(some(self.classes))})"
+        images = f"{counted(len(self), 'image')} in {classes}, {counted(len(self.problems), 'problem')}"
+        return f"<Dataset {printable(str(self.root))}: {images}>"
 
     def file(self, index: int) -> Path:
         """Where the image with this index lies."""

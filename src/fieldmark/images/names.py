@@ -25,9 +25,9 @@ def _number_key(digits: re.Match[str]) -> str:
     return f"\1{chr(min(len(number), 0xD7FF))}{number}"
 
 
-def counted(count: int, noun: str) -> str:
-    """A number with its noun: "1 image", "2 images"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: "1 image", "2 images"; `plural` where that takes more than an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {plural or noun + 's'}"
 
 
 def some(names: Sequence[str], most: int = 6) -> str:

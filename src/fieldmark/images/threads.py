@@ -16,6 +16,8 @@ Result = TypeVar("Result")
 
 # Results waiting to be taken, a thread: enough to even out slow images, few enough to hold in memory.
 AHEAD = 16
+# At the end the feeder is waited for so long: most have ended by then, and one that waits for stdin may wait for ever.
+FEEDER_ENDS_SECONDS = 0.5
 
 
 class Ahead(Generic[Item, Result]):
@@ -55,6 +57,8 @@ class Ahead(Generic[Item, Result]):
     ) -> None:
         self._stopped.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        # A thread still inside of somebody's C++ iterator (a tensor's) when Python ends takes the process with it.
+        self._feeder.join(FEEDER_ENDS_SECONDS)
 
     def __iter__(self) -> Iterator[Result]:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING, Any
 
 from fieldmark.errors import RecipeError, missing_extra
@@ -73,6 +74,7 @@ def choose(network: str | nn.Module, choices: dict[str, Any]) -> tuple[Recipe, P
             f"a recipe has no field {', '.join(unknown)}",
             hint="the fields are " + ", ".join(field.name for field in dataclasses.fields(Recipe)),
         )
+    _require_network(network)
     _require_device(choices.get("device"))
     if not isinstance(network, str):
         _refuse_fine_tune(choices, type(network).__name__)
@@ -105,6 +107,25 @@ def _filled(recipe: Recipe, defaults: dict[str, Any]) -> Recipe:
 def _preprocessing(recipe: Recipe, image_size: int, mean: float, deviation: float) -> Preprocessing:
     size = recipe.image_size or image_size
     return Preprocessing(width=size, height=size, fit=recipe.fit, mean=mean, deviation=deviation)  # type: ignore[arg-type]
+
+
+def _require_network(network: object) -> None:
+    """Raise unless it is a name or an instance of torch.nn.Module, without importing torch: who has one has it, too."""
+    torch = sys.modules.get("torch")
+    if isinstance(network, str) or (torch is not None and isinstance(network, torch.nn.Module)):
+        return
+    expected = f"expected one of {', '.join(NETWORKS)}, or a torch.nn.Module"
+    name = getattr(network, "__name__", "")
+    if isinstance(network, type):
+        raise RecipeError(
+            f"network={name}: a class; {expected}", hint=f"make one of it: network={name}(), with its arguments"
+        )
+    if callable(network) and name:
+        raise RecipeError(
+            f"network={name}: a function; {expected}",
+            hint=f"give what it returns, network={name}(), or a module whose forward calls it",
+        )
+    raise RecipeError(f"network={network!r}: {type(network).__name__}; {expected}", hint="network='course'")
 
 
 def _require_device(device: str | None) -> None:

@@ -249,7 +249,8 @@ def _is_better(row: Epoch, best: tuple[Epoch, dict[str, torch.Tensor]] | None) -
 
 
 def _diverged(where: str, loss: float, choices: StepChoices) -> TrainingError:
+    smaller = min(choices.learning_rate / 10, 1e-3)  # a rate of millions is no start for tenths
     return TrainingError(
         f"the loss turned {loss} in {where}: the training has diverged",
-        hint=f"try a smaller learning rate, such as --learning-rate {choices.learning_rate / 10:g}",
+        hint=f"try a smaller learning rate, such as --learning-rate {smaller:g}",
     )

@@ -47,13 +47,13 @@ def _first_answer(own: nn.Module, name: str, size: tuple[int, int]) -> object:
 
 
 def _require_logits(answer: object, name: str, classes: int) -> None:
-    expected = f"expected logits {(2, classes)} for {classes} classes"
+    allowed = [(2, classes)] + ([(2, 1)] if classes == 2 else [])
+    expected = f"expected logits {' or '.join(map(str, allowed))} for {classes} classes"
     if not isinstance(answer, torch.Tensor):
         raise RecipeError(
             f"{name} answers two images with {_kind(answer)}; {expected}",
             hint="wrap it in a module whose forward returns the logits alone, one tensor",
         )
-    allowed = {(2, classes)} | ({(2, 1)} if classes == 2 else set())
     if tuple(answer.shape) not in allowed:
         raise RecipeError(
             f"{name} answers two images with shape {tuple(answer.shape)}; {expected}",

@@ -16,7 +16,17 @@ REDRAWS_PER_SECOND = 4
 
 
 class Progress:
-    """Tells a person how far the work is; owns the terminal's bar while a stage runs."""
+    """Tells a person how far the work is; owns the terminal's bar while a stage runs.
+
+    From Python nothing is told unless one is given: `fieldmark.train("photos/", progress=fieldmark.Progress())`, and
+    likewise to `audit`, `evaluate`, `compare` and `sweep`. Afterwards it knows how long each stage took.
+
+    >>> progress = Progress(quiet=True)
+    >>> with progress.stage("read") as step:
+    ...     step(1, 2)
+    >>> list(progress.seconds)
+    ['read']
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
