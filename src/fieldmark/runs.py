@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from fieldmark import storage
+from fieldmark import reading, storage
 from fieldmark.errors import ModelFileError, OutputError
 
 # What a finished run folder holds; `report_files/` and `checkpoints/` are folders.
@@ -62,13 +61,16 @@ class Run:
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:
-            content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            return reading.read_object(path)
+        except OSError as error:
             raise ModelFileError(
-                f"{path}: cannot be read ({error}); the run was not finished, or this is no run folder",
+                f"{path}: cannot be read ({reading.reason(error)}); the run was not finished, or this is no run folder",
                 hint="give the folder that `fieldmark train` printed",
             ) from error
-        return content
+        except ValueError as error:
+            raise ModelFileError(
+                f"{path}: damaged: {error}", hint="copy the run folder again, or train again"
+            ) from error
 
 
 def run_of(path: Path) -> Run | None:
