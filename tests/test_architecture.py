@@ -16,7 +16,7 @@ PACKAGE = Path(fieldmark.__file__).parent
 # Bottom to top; names on one floor do not know each other. README lists the rooms from the top down.
 FLOORS = [
     {"errors"},
-    {"storage", "preprocessing", "recipe"},
+    {"storage", "reading", "preprocessing", "recipe"},
     {"images", "networks", "evaluation"},
     {"runtime"},
     {"runs", "export", "classifier"},

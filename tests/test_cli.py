@@ -303,6 +303,7 @@ class TestMistakes:
     def test_directories(self, mistake: Callable[..., str], faces: Path, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         assert "no such directory" in mistake("train", "absent")
+        assert "no such directory: File name too long" in mistake("train", "a" * 4_000)
         assert "no images found" in mistake("train", "empty")
         assert "no images found" in mistake("audit", "empty")
         assert "is a file" in mistake("train", next((faces / "train" / "sad").iterdir()))
@@ -312,6 +313,27 @@ class TestMistakes:
         (tmp_path / "one" / "happy").mkdir()
         shutil.copy(next((faces / "train" / "happy").glob("*.png")), tmp_path / "one" / "happy")
         assert "fewer than two usable images in happy" in mistake("train", "one")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("predict", "", "x.jpg"),
+            ("evaluate", "run", ""),
+            ("explain", "", "x.jpg", "--out", "seen"),
+            ("compare", "run", ""),
+            ("compare", "a", "b", ""),
+            ("serve", ""),
+            ("train", ""),
+            ("audit", "photos", "--validation", ""),
+        ],
+    )
+    def test_an_empty_path_is_not_the_current_folder(
+        self, mistake: Callable[..., str], arguments: tuple[str, ...]
+    ) -> None:
+        assert "the path is empty" in mistake(*arguments)
+
+    def test_a_point_is_the_current_folder(self, mistake: Callable[..., str]) -> None:
+        assert ".: no classifier here" in mistake("predict", ".", "x.jpg")
 
     def test_costs(self, mistake: Callable[..., str], faces: Path, trained: Path) -> None:
         for wrong in ("1", "1,2,3", "cheap,dear", ""):
@@ -323,6 +345,8 @@ class TestMistakes:
         image = next((faces / "train" / "sad").iterdir())
         assert "no classifier here" in mistake("predict", "absent", image)
         assert "no classifier here" in mistake("predict", tmp_path, image)
+        assert "File name too long" in mistake("predict", "a" * 4_000, image)
+        assert "File name too long" in mistake("serve", "a" * 4_000)
         assert "not a classifier made by Fieldmark" in mistake("predict", image, image)
         (tmp_path / "cut.onnx").write_bytes((trained / "model.onnx").read_bytes()[:5000])
         assert "cut short" in mistake("predict", "cut.onnx", image)

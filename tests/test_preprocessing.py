@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -244,3 +245,24 @@ def test_the_image_itself_is_not_changed():
         before = image.tobytes()
         to_pixels(image, Preprocessing(4, 4))
         assert (image.mode, image.size, image.tobytes()) == (mode, (9, 9), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("width", [0, -5, 32.5, None, "32", 10**9, True, [32]]),
+        ("height", [0, 65_536]),
+        ("fit", ["zzz", None, ["crop"]]),
+        ("interpolation", ["zzz", 1]),
+        ("color", ["cmyk", {}]),
+        ("mean", [None, "0", math.nan, math.inf, True]),
+        ("deviation", [0, -1.0, None, math.nan]),
+    ],
+)
+def test_a_value_that_none_can_have_is_refused(name: str, values: list[object]) -> None:
+    assert Preprocessing.from_json(Preprocessing().to_json()) == Preprocessing()
+    for value in values:
+        with pytest.raises(ValueError, match=f"a preprocessing of {name} .*; expected "):
+            Preprocessing.from_json({name: value})
+    with pytest.raises(TypeError, match="a preprocessing with 'size'; expected width, height"):
+        Preprocessing.from_json({"size": 32})

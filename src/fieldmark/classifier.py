@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
+from fieldmark import reading
 from fieldmark.errors import ImageError, ModelFileError
 from fieldmark.evaluation.familiarity import UNFAMILIAR_BELOW
 from fieldmark.evaluation.predictions import answers
@@ -28,6 +30,11 @@ from fieldmark.runtime import BATCH, EMBEDDING, FAMILIARITY, INPUT, PROBABILITIE
 
 FORMAT = 1  # of the metadata; another one where what is written today would be misread
 _NEWER = "it may come from a newer Fieldmark: update it"
+_NO_RUN = "give a run folder such as runs/photos-1, or its model.onnx"
+# What helps where a training was killed: the same command with its --out would find the folder taken.
+UNFINISHED = (
+    "wait until `fieldmark train` ends; if it was cut off, remove the folder or give another --out, and train again"
+)
 SEAL = b"fieldmark_sha256\x12\x40"  # key, then the protobuf tag and length of the 64 characters that follow
 
 Batch = TypeVar("Batch")
@@ -162,9 +169,9 @@ class Classifier:
         """
         name, again = self.path.name, "load it again, or start `fieldmark serve` again"
         try:
-            content = self.path.read_bytes()
+            content = reading.read_bytes(self.path, most=reading.MODEL_BYTES)
         except OSError as error:
-            raise ModelFileError(f"{name}: cannot be read any more ({error.strerror or error})", hint=again) from error
+            raise ModelFileError(f"{name}: cannot be read any more ({reading.reason(error)})", hint=again) from error
         if _seal_of(content) != self.seal:
             raise ModelFileError(f"{name}: was replaced since it was loaded, and is not what answers here", hint=again)
         check_seal(self.path, content)
@@ -184,24 +191,23 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Classif
     Raises ModelFileError if it is missing, damaged (one changed bit is enough), or not made by Fieldmark.
     """
     path = _named(path)
-    file = path / "model.onnx" if path.is_dir() else path
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ModelFileError(
-            f"{path}: no classifier here ({error.strerror or error})",
-            hint="give a run folder such as runs/photos-1, or its model.onnx",
-        ) from error
+        file = path / "model.onnx" if path.is_dir() else path
+        content = reading.read_bytes(file, most=reading.MODEL_BYTES)
+    except (OSError, ValueError) as error:
+        raise _no_classifier(path, error) from error
     check_seal(file, content)
     return Classifier(file, content, threads=threads)
 
 
 def _named(path: object) -> Path:
+    if path == "":  # which Path takes for the current folder
+        raise ModelFileError("the path of the classifier is empty", hint=_NO_RUN)
     if isinstance(path, str | os.PathLike):
         return Path(os.fsdecode(path))
     raise ModelFileError(
         f"a classifier is loaded from its path, not from a {type(path).__name__}",
-        hint="give a run folder such as runs/photos-1, or its model.onnx",
+        hint=_NO_RUN,
     )
 
 
@@ -214,6 +220,14 @@ def _load_again(path: str, threads: int | None, seal: bytes) -> Classifier:
             hint="pickle the path instead, or keep the file as it was",
         )
     return classifier
+
+
+def _no_classifier(path: Path, error: OSError | ValueError) -> ModelFileError:
+    folder = path.parent if path.name == "model.onnx" else path
+    begun = isinstance(error, FileNotFoundError) and (folder / "checkpoints").is_dir()
+    if begun and not (folder / "run.json").exists():
+        return ModelFileError(f"{folder}: an unfinished run: it has no model.onnx yet", hint=UNFINISHED)
+    return ModelFileError(f"{path}: no classifier here ({reading.reason(error)})", hint=_NO_RUN)
 
 
 def _seal_of(content: bytes) -> bytes:
@@ -275,12 +289,59 @@ def _session(path: Path, content: bytes) -> Any:
 
 def _metadata(path: Path, session: Any) -> dict[str, Any]:
     try:
-        metadata: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map["fieldmark"])
-        Preprocessing.from_json(metadata["preprocessing"])
-        tuple(metadata["classes"])
-    except (KeyError, ValueError, TypeError) as error:
-        raise ModelFileError(f"{path}: its metadata cannot be read: {error}", hint=_NEWER) from error
-    found = metadata.get("format", FORMAT)  # the first files had no such field
-    if found != FORMAT:
-        raise ModelFileError(f"{path}: a classifier file of format {found}; this Fieldmark reads {FORMAT}", hint=_NEWER)
+        metadata = reading.parse_object(session.get_modelmeta().custom_metadata_map["fieldmark"])
+        _require_format(path, metadata.get("format", FORMAT))  # the first files had no such field
+        for name in ("preprocessing", "recipe"):
+            if not isinstance(metadata.get(name, {}), dict):
+                raise ValueError(f"its {name} is {reading.kind_of(metadata[name])}; expected an object")
+        _require_classes(metadata["classes"])
+        _require_graph(session, len(metadata["classes"]), Preprocessing.from_json(metadata["preprocessing"]))
+    except KeyError as error:
+        raise ModelFileError(f"{path}: its metadata lacks {error}", hint=_NEWER) from error
+    except (ValueError, TypeError) as error:
+        raise ModelFileError(
+            f"{path}: its metadata cannot be used: {error}", hint=f"{_NEWER}; or train again"
+        ) from error
     return metadata
+
+
+def _require_format(path: Path, found: Any) -> None:
+    shown, read = _shown(found), str(FORMAT)
+    if type(found) is not int:
+        kind = reading.kind_of(found)
+        shown, read = shown if shown == kind else f"{shown}, {kind}", f"the number {FORMAT}"
+    if shown != read:
+        raise ModelFileError(f"{path}: a classifier file of format {shown}; this Fieldmark reads {read}", hint=_NEWER)
+
+
+def _require_classes(names: Any) -> None:
+    """Raise ValueError unless these are names that every answer can be told by."""
+    if not isinstance(names, list) or not names:
+        raise ValueError(f"its classes are {_shown(names)}; expected an array of names")
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a class is called {_shown(name)}; expected a string that is not empty")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{count} classes are called {name}; expected each name once")
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)[:40]
+
+
+def _require_graph(session: Any, classes: int, preprocessing: Preprocessing) -> None:
+    """Raise ValueError unless the graph takes what the preprocessing makes, and answers for so many classes."""
+    inputs = {each.name: each for each in session.get_inputs()}
+    if list(inputs) != [INPUT] or inputs[INPUT].type != "tensor(uint8)":
+        raise ValueError(f"its graph takes {', '.join(inputs)}; expected {INPUT} of uint8")
+    if tuple(inputs[INPUT].shape[1:]) != preprocessing.shape:
+        shape = " × ".join(map(str, inputs[INPUT].shape[1:]))
+        made = " × ".join(map(str, preprocessing.shape))
+        raise ValueError(f"its graph takes images of {shape}; the preprocessing makes {made}")
+    outputs = {each.name: each.shape for each in session.get_outputs()}
+    if PROBABILITIES not in outputs:
+        raise ValueError(f"its graph answers {', '.join(outputs)}; expected {PROBABILITIES}")
+    if list(outputs[PROBABILITIES][1:]) != [classes]:
+        answers_of = ", ".join(map(str, outputs[PROBABILITIES][1:]))
+        raise ValueError(f"{classes} classes are named; its graph answers for {answers_of}")

@@ -143,9 +143,10 @@ def recorded_rule(classifier: Classifier) -> str | None:
     given = classifier.metadata.get("recipe", {}).get("group_by")
     if given is not None:
         return str(given)
-    rule = _audit_of_training(classifier).get("groups", {}).get("rule")
+    groups = _audit_of_training(classifier).get("groups")
+    rule = groups.get("rule") if isinstance(groups, dict) else None
     # That the names of those images told nothing does not mean that others' do not.
-    return rule if rule in GROUP_RULES else None
+    return rule if isinstance(rule, str) and rule in GROUP_RULES else None
 
 
 def _audit_of_training(classifier: Classifier) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ Fit = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["bilinear", "nearest", "bicubic", "lanczos"]
 Color = Literal["rgb", "grayscale"]
 Pixels = npt.NDArray[np.uint8]
+MAX_SIDE = 65_535  # pixels of an input; as of an image that is read
 Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels, parts of pixels allowed
 
 RESAMPLING = {
@@ -70,8 +72,45 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Preprocessing:
-        """Rebuild the value; raises TypeError for a field it does not know."""
-        return cls(**fields)
+        """Rebuild the value. Raises TypeError for a field it does not know, ValueError for a value that none can have.
+
+        >>> Preprocessing.from_json({"width": 150, "height": "150"})
+        Traceback (most recent call last):
+        ValueError: a preprocessing of height '150'; expected a whole number from 1 to 65535
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        if unknown := [name for name in fields if name not in known]:
+            raise TypeError(f"a preprocessing with {unknown[0]!r}; expected {', '.join(known)}")
+        found = cls(**fields)
+        for name, (allowed, expected) in _ALLOWED.items():
+            value = getattr(found, name)
+            if not allowed(value):
+                raise ValueError(f"a preprocessing of {name} {value!r}; expected {expected}")
+        return found
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MAX_SIDE
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _one_of(choices: Collection[str]) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: isinstance(value, str) and value in choices, f"one of {', '.join(choices)}"
+
+
+# What each field may be, and in words: a file may come from anybody.
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "width": (_is_side, f"a whole number from 1 to {MAX_SIDE}"),
+    "height": (_is_side, f"a whole number from 1 to {MAX_SIDE}"),
+    "fit": _one_of(get_args(Fit)),
+    "interpolation": _one_of(get_args(Interpolation)),
+    "color": _one_of(get_args(Color)),
+    "mean": (_is_number, "a number"),
+    "deviation": (lambda value: _is_number(value) and value > 0, "a number above 0"),
+}
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing, *, box: Box | None = None) -> Pixels:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from fieldmark import storage
+from fieldmark import reading, storage
 from fieldmark.errors import ModelFileError, OutputError
 from fieldmark.evaluation.predictions import read_csv, rows_of
 
@@ -85,7 +84,7 @@ class Run:
         """The rows of history.csv, one an epoch; [] where a head was fitted in one go. None: no validation split."""
         path = self.folder / "history.csv"
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with reading.open_text(path, most=reading.RUN_BYTES) as file:
                 header, *rows = csv.reader(file)
             return [dict(zip(header, map(_number, row), strict=True)) for row in rows]
         except (OSError, ValueError, csv.Error) as error:
@@ -103,17 +102,18 @@ class Run:
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:
-            content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return reading.read_object(path)
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from error
-        return content
 
 
 def _unreadable(path: Path, error: Exception) -> ModelFileError:
-    return ModelFileError(
-        f"{path}: cannot be read ({error}); the run was not finished, or this is no run folder",
-        hint="give the folder that `fieldmark train` printed",
-    )
+    if isinstance(error, OSError):
+        return ModelFileError(
+            f"{path}: cannot be read ({reading.reason(error)}); the run was not finished, or this is no run folder",
+            hint="give the folder that `fieldmark train` printed",
+        )
+    return ModelFileError(f"{path}: damaged: {error}", hint="copy the run folder again, or train again")
 
 
 def _number(cell: str) -> int | float | None:

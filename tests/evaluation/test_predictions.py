@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from fieldmark.errors import ModelFileError
 from fieldmark.evaluation.predictions import Predictions, answers, read_csv, write_csv
 from fieldmark.storage import guard, unguard
+from tests.waiting import within_seconds
 
 FORMULA_STARTS = "=+-@\t\r\n＝＋－＠"
 HOSTILE = (
@@ -162,10 +164,10 @@ def test_guard_is_reversible(cell):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "predictions"),
+        ("", "it holds no line"),
         ("path,label\n", "columns"),
         ("path,split,group,label,predicted,probability,p:cat\na,train,a,cat\n", "row 2 has 4 cells"),
-        ("path,split,group,label,predicted,probability,p:cat\na,train,a,dog,cat,1,1\n", "dog"),
+        ("path,split,group,label,predicted,probability,p:cat\na,train,a,dog,cat,1,1\n", "'dog' is no class"),
         ("path,split,group,label,predicted,probability,p:cat\na,train,a,cat,cat,1,one\n", "one"),
         ("path,split,group,label,predicted,probability,p:cat\na,train,a,cat,cat,1,0.5\n", "sum"),
     ],
@@ -176,14 +178,23 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, content, message):
     with pytest.raises(ModelFileError, match=message) as caught:
         read_csv(path)
     assert str(path) in str(caught.value)
+    assert "fieldmark evaluate" not in caught.value.hint  # which writes no such file
 
 
 def test_a_missing_or_binary_file_is_refused(tmp_path):
-    with pytest.raises(ModelFileError, match="cannot read"):
+    with pytest.raises(ModelFileError, match="cannot read") as caught:
         read_csv(tmp_path / "nothing.csv")
+    assert "`fieldmark compare A B DIR`" in caught.value.hint
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ModelFileError, match="not a file of predictions"):
         read_csv(tmp_path / "binary.csv")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_on(tmp_path):
+    os.mkfifo(tmp_path / "predictions.csv")
+    with pytest.raises(ModelFileError, match="a pipe stands where a file belongs"):
+        within_seconds(lambda: read_csv(tmp_path / "predictions.csv"))
 
 
 def test_familiarity_is_written_and_read_where_it_is_known(tmp_path):

@@ -915,7 +915,7 @@ def test_read_bytes_of_a_file_without_end(tmp_path, monkeypatch):
         return bytes(size)
 
     monkeypatch.setattr(formats, "MAX_BYTES", 100_000)
-    monkeypatch.setattr(formats.os, "read", endless)
+    monkeypatch.setattr(os, "read", endless)
     with pytest.raises(ImageError, match="too_many_bytes"):
         read_bytes(path)
 
@@ -942,13 +942,13 @@ def test_read_bytes_of_a_file_that_grows_meanwhile(tmp_path, monkeypatch, more):
             file.write(b"b" * more)
         return status
 
-    monkeypatch.setattr(formats.os, "fstat", then_grow)
+    monkeypatch.setattr(os, "fstat", then_grow)
     grown = read_bytes(path)
     monkeypatch.undo()
     assert grown == path.read_bytes()
     assert len(grown) > 3_000
     monkeypatch.setattr(formats, "MAX_BYTES", len(grown))
-    monkeypatch.setattr(formats.os, "fstat", then_grow)
+    monkeypatch.setattr(os, "fstat", then_grow)
     with pytest.raises(ImageError, match="too_many_bytes"):
         read_bytes(path)
 

@@ -12,6 +12,7 @@ from PIL import Image
 from fieldmark.errors import ModelFileError, OutputError
 from fieldmark.evaluation.metrics import metrics_of, percent
 from fieldmark.evaluation.predictions import read_csv
+from fieldmark.report.contents import read_contents
 from fieldmark.report.panels import PANELS
 from fieldmark.report.render import render_report
 from fieldmark.report.theme import read_theme
@@ -253,11 +254,24 @@ def test_a_damaged_file_is_named(run, name):
         render_report(run)
 
 
-@pytest.mark.parametrize("content", ["[]", "3"])
+@pytest.mark.parametrize("content", ["[]", "3", "null"])
 def test_json_of_another_kind_is_damage(run, content):
     (run / "metrics.json").write_text(content)
     with pytest.raises(ModelFileError, match="expected an object"):
         render_report(run)
+
+
+def test_json_nested_without_end_is_damage(run):
+    (run / "run.json").write_text("[" * 100_000)
+    with pytest.raises(ModelFileError, match=r"run\.json: damaged: its brackets"):
+        render_report(run)
+
+
+@pytest.mark.parametrize("root", [3, [], {}])
+def test_a_root_that_is_no_path_counts_as_none(run, root):
+    change(run / "run.json", root=root)
+    change(run / "audit.json", root=root)
+    assert read_contents(run).root is None
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path):

@@ -233,7 +233,7 @@ def test_a_table_that_is_none_and_a_dataset_that_moved(client: TestClient, item:
     answer = client.put(f"/api/review/{item['id']}", json=BOTH)
     table.unlink()
     assert error(answer)[:2] == (507, "not_writable")
-    assert "a pipe; expected a file" in error(answer)[2]
+    assert "a pipe stands where a file belongs" in error(answer)[2]
     (place / "faces").rename(place / "moved")
     try:
         assert "moved or deleted" in client.get("/api/review").json()["problem"]

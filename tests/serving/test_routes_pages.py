@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from fieldmark.runs import Run
 from fieldmark.serving.refusals import Refusal
 from fieldmark.serving.routes_pages import PACKAGE, STATIC, heading, read_report
 from fieldmark.serving.service import Service
+from tests.waiting import within_seconds
 
 
 def test_the_table_names_every_file_of_the_package() -> None:
@@ -127,6 +129,15 @@ def test_a_link_in_a_run_folder_leads_nowhere(trained: Path, tmp_path: Path) -> 
         read_report(run, "report_files/secret.json")
     with pytest.raises(Refusal, match="not_found"):
         read_report(None, "report.html")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_a_run_folder_holds_nothing_up(trained: Path, tmp_path: Path) -> None:
+    run = Run(Path(shutil.copytree(trained, tmp_path / "run")))
+    (run.folder / "report.html").unlink()
+    os.mkfifo(run.folder / "report.html")
+    with pytest.raises(Refusal, match="not_found"):
+        within_seconds(lambda: read_report(run, "report.html"))
 
 
 def test_the_heading() -> None:

@@ -122,6 +122,8 @@ def test_a_run_that_is_not_finished(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="unfinished run") as caught:
         build_service(tmp_path, Limits())
     assert f"serve {model} alone" in caught.value.hint
+    assert "same command" not in caught.value.hint  # its --out would find the folder taken
+    assert "remove the folder or give another --out" in caught.value.hint
     assert build_service(model, Limits()).run is None
     shutil.copy(trained / "run.json", tmp_path)  # written last
     assert build_service(tmp_path, Limits()).run is not None

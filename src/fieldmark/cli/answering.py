@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fieldmark.cli.options import Corrections, Images, Json, Quiet, RunOrModel, Strict
+from fieldmark.cli.options import Corrections, Images, Json, Quiet, RunOrModel, Strict, given
 from fieldmark.cli.output import PROBLEM, remark, show, write
 from fieldmark.errors import RecipeError, missing_extra
 
@@ -46,7 +46,7 @@ def predict(
 def evaluate(
     *,
     classifier: RunOrModel,
-    directory: Annotated[Path, typer.Argument(help="A directory with one sub-directory per class.")],
+    directory: Annotated[Path, typer.Argument(callback=given, help="A directory with one sub-directory per class.")],
     corrections: Corrections = None,
     costs: Annotated[
         str | None,
@@ -112,10 +112,11 @@ def explain(
 
 def compare(
     *,
-    first: Annotated[Path, typer.Argument(metavar="A", help="A run folder, or its model.onnx.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    first: Annotated[Path, typer.Argument(callback=given, metavar="A", help="A run folder, or its model.onnx.")],
+    second: Annotated[Path, typer.Argument(callback=given, metavar="B", help="Another one.")],
     directory: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Class folders. Default: what both runs held out.")
+        Path | None,
+        typer.Argument(callback=given, metavar="[DIR]", help="Class folders. Default: what both runs held out."),
     ] = None,
     corrections: Corrections = None,
     out: Annotated[Path | None, typer.Option(help="A folder for compare.json and flips.png.")] = None,

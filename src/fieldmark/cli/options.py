@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+
+def given(value: Path | None) -> Path | None:
+    """A path as it was given. Raises BadParameter for an empty one, as of a variable of a shell that is not set."""
+    # Typer hands over a Path, and that of nothing is the current folder
+    here = [argument for argument in sys.argv[1:] if Path(argument) == Path()]
+    if value == Path() and here and not any(here):
+        raise typer.BadParameter("the path is empty")
+    return value
+
+
 Folder = Annotated[
-    Path, typer.Argument(help="The directory with one sub-directory per class, or train/ and validation/.")
+    Path,
+    typer.Argument(callback=given, help="The directory with one sub-directory per class, or train/ and validation/."),
 ]
 Images = Annotated[list[str], typer.Argument(help="Images, folders, patterns in quotes, or - for paths on stdin.")]
-RunOrModel = Annotated[Path, typer.Argument(help="A run folder, or its model.onnx.")]
+RunOrModel = Annotated[Path, typer.Argument(callback=given, help="A run folder, or its model.onnx.")]
 
-Validation = Annotated[Path | None, typer.Option(help="Another directory of class folders, to validate on.")]
+Validation = Annotated[
+    Path | None, typer.Option(callback=given, help="Another directory of class folders, to validate on.")
+]
 Corrections = Annotated[
     Path | None,
     typer.Option(help="A CSV (path,label) that sets labels right; otherwise corrections.csv in the directory."),

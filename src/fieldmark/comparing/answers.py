@@ -17,10 +17,13 @@ from fieldmark.images.audit import audit_images
 from fieldmark.images.names import counted, some
 from fieldmark.images.read import read
 from fieldmark.images.scan import labels_by_tables
+from fieldmark.reading import RUN_BYTES, kind_of, open_text, reason
 from fieldmark.runs import Run
 from fieldmark.storage import unguard
 from fieldmark.training.learn import file_answers
 from fieldmark.training.progress import Progress
+
+_COPY = "copy the run folder again, or train again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +108,7 @@ def _changed_since(side: Side, predictions: Predictions) -> list[tuple[Path, int
     label_of = dict(zip(predictions.paths, predictions.labels.tolist(), strict=True))
     stored = {path: predictions.classes[label] for path, label in label_of.items()}
     try:
-        tables = labels_by_tables(Path(side.run.info["root"]), _validated_on(stored))
+        tables = labels_by_tables(_root(side.run), _validated_on(stored))
     except FieldmarkError:
         return []  # a broken table; every command that reads the folder says so
     counts = [(table, sum(stored.get(path, to) != to for path, to in labels.items())) for table, labels in tables]
@@ -133,9 +136,9 @@ def _stored(side: Side) -> Answers:
     if missing:
         raise ModelFileError(
             f"{side.run.folder}: dataset.csv lacks {missing[0]}, which predictions.csv holds",
-            hint="copy the run folder again, or train again",
+            hint=_COPY,
         )
-    root = Path(side.run.info["root"])
+    root = _root(side.run)
     return Answers(
         predictions,
         tuple(hashes[path][0] for path in predictions.paths),
@@ -143,14 +146,29 @@ def _stored(side: Side) -> Answers:
     )
 
 
+def _root(run: Run) -> Path:
+    """The folder of a run's dataset, by its run.json."""
+    root = run.info.get("root")
+    if not isinstance(root, str):
+        raise ModelFileError(
+            f"{run.folder / 'run.json'}: damaged: its root is {kind_of(root)}; expected the dataset's folder",
+            hint=_COPY,
+        )
+    return Path(root)
+
+
 def _hashes(run: Run) -> dict[str, tuple[str, str]]:
     """{path: (SHA-256, split)} of a run's dataset.csv."""
     path = run.folder / "dataset.csv"
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {unguard(row["path"]): (row["sha256"], row["split"]) for row in csv.DictReader(file)}
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise ModelFileError(f"{path}: cannot be read: {error}", hint="copy the run folder again") from error
+        with open_text(path, most=RUN_BYTES) as file:
+            return {unguard(row["path"] or ""): (row["sha256"], row["split"]) for row in csv.DictReader(file)}
+    except KeyError as error:
+        raise ModelFileError(f"{path}: damaged: no column {error}", hint=_COPY) from error
+    except csv.Error as error:
+        raise ModelFileError(f"{path}: damaged: {error}", hint=_COPY) from error
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path}: cannot be read: {reason(error)}", hint=_COPY) from error
 
 
 def _keys(answers: Answers, split: str, shared: tuple[str, ...]) -> dict[tuple[str, int], int]:

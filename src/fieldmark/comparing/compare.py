@@ -108,14 +108,14 @@ def _speeds(first: Classifier, second: Classifier) -> tuple[float, float]:
 
 def _facts(side: Side, images_per_second: float) -> dict[str, Any]:
     preprocessing = side.classifier.preprocessing
-    seconds = side.run.info["seconds"] if side.run else {}
+    seconds = side.run.info.get("seconds") if side.run else None
     return {
         "path": side.name,
         "network": side.classifier.metadata.get("recipe", {}).get("network"),
         "image_size": [preprocessing.height, preprocessing.width],
         "bytes": side.classifier.path.stat().st_size,
         "images_per_second": images_per_second,
-        "training_seconds": seconds.get("total"),
+        "training_seconds": seconds.get("total") if isinstance(seconds, dict) else None,
     }
 
 

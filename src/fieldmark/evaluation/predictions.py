@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fieldmark import storage
+from fieldmark import reading, storage
 from fieldmark.errors import ModelFileError
 from fieldmark.evaluation.familiarity import UNFAMILIAR_BELOW
 from fieldmark.storage import guard, unguard
@@ -33,6 +33,10 @@ COLUMNS = ("path", "split", "group", "label", "predicted", "probability")
 FAMILIARITY_COLUMNS = ("familiarity", "unfamiliar")
 # Rows of a softmax in 32-bit floats add up to 1 within about 1e-6; a larger error is a mix-up.
 _SUM_TOLERANCE = 1e-3
+_WITHOUT = (
+    "copy the run folder again, or train again; without this file, `fieldmark compare A B DIR` answers the images "
+    "of DIR anew"
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -162,15 +166,17 @@ def write_csv(path: Path, predictions: Predictions) -> None:
 def read_csv(path: Path) -> Predictions:
     """Read what `write_csv` wrote. Raises ModelFileError for a file that is missing or damaged."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
-        return _parsed(header, rows)
+        with reading.open_text(path, most=reading.RUN_BYTES) as file:
+            rows = list(csv.reader(file))
+        if not rows:
+            raise ValueError("it holds no line")
+        return _parsed(rows[0], rows[1:])
     except OSError as error:
-        raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, csv.Error) as error:
-        raise ModelFileError(
-            f"{path}: not a file of predictions: {error}", hint="`fieldmark evaluate` writes it anew"
-        ) from error
+        raise ModelFileError(f"cannot read {path}: {reading.reason(error)}", hint=_WITHOUT) from error
+    except KeyError as error:
+        raise ModelFileError(f"{path}: not a file of predictions: {error} is no class", hint=_WITHOUT) from error
+    except (ValueError, csv.Error) as error:
+        raise ModelFileError(f"{path}: not a file of predictions: {error}", hint=_WITHOUT) from error
 
 
 def _rows(predictions: Predictions) -> Iterator[tuple[str, ...]]:

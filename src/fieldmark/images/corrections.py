@@ -14,11 +14,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fieldmark import storage
+from fieldmark import reading, storage
 from fieldmark.errors import ConflictError, DatasetError
 from fieldmark.images.names import some
 from fieldmark.storage import guard, unguard
@@ -205,12 +204,11 @@ def _rewritten(folder: Path, text: str, path: str, label: str | None) -> str:
 
 def _text(table: Path) -> str:
     try:
-        status = table.stat()
-        if stat.S_ISFIFO(status.st_mode):  # to read it would wait for whoever writes there, for ever
-            raise DatasetError(f"{table}: a pipe; expected a file", hint="remove it, or put a table in its place")
-        if status.st_size > MAX_BYTES:
-            raise DatasetError(f"{table}: {status.st_size:,} bytes are no table of corrections")
-        return table.read_bytes().decode("utf-8")
+        return reading.read_bytes(table, most=MAX_BYTES).decode("utf-8")
+    except reading.NotRegularError as error:
+        raise DatasetError(f"{table}: {error}", hint="remove it, or put a table in its place") from error
+    except reading.TooLargeError as error:
+        raise DatasetError(f"{table}: no table of corrections: {error}", hint="give another file") from error
     except OSError as error:
         raise DatasetError(f"{table}: cannot be read: {error.strerror}", hint="check its permissions") from error
     except UnicodeDecodeError as error:

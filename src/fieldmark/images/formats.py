@@ -11,9 +11,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import io
-import os
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +26,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from fieldmark import reading
 from fieldmark.errors import ImageError
 from fieldmark.images import containers, decoders, directories, plain
 from fieldmark.images.containers import Container
@@ -199,49 +198,25 @@ def suffix_mismatch(path: str | Path, format: str) -> str | None:
 def read_bytes(path: Path) -> bytes:
     """Read one whole file, without ever waiting on a pipe or touching a device. Raises ImageError."""
     try:
-        status = path.stat()
-        _check_regular(status, path)
-        # A pipe may have taken the file's place since: do not wait for its writer, and look again
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        try:
-            status = os.fstat(descriptor)
-            _check_regular(status, path)
-            data = _whole(descriptor, status.st_size) if status.st_size <= MAX_BYTES else None
-        finally:
-            os.close(descriptor)
+        data = reading.read_bytes(path, most=MAX_BYTES)
+    except reading.NotRegularError as error:
+        raise ImageError("not_regular_file", str(error)) from error
+    except reading.TooLargeError as error:
+        raise ImageError("too_many_bytes", str(error)) from error
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    if data is None or len(data) > MAX_BYTES:
-        raise ImageError("too_many_bytes", f"{status.st_size:,} bytes; at most {MAX_BYTES:,} are read")
     if not data:
         raise ImageError("empty_file", "the file holds no bytes")
     return data
 
 
-def _whole(descriptor: int, expected: int) -> bytes:
-    # Memory for as many bytes as are asked for is taken at once: for MAX_BYTES of every file, a quarter of the time
-    parts, size, asked = [], 0, expected + 1
-    while size <= MAX_BYTES and (part := os.read(descriptor, asked)):
-        parts.append(part)
-        size, asked = size + len(part), 2**16
-    return b"".join(parts)
-
-
-def _check_regular(status: os.stat_result, path: Path) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-        kind = kinds.get(stat.S_IFMT(status.st_mode), "device")
-        raise ImageError("not_regular_file", f"a {kind} stands where a file belongs")
-
-
 def _unreadable(path: Path, error: OSError | ValueError) -> ImageError:
-    reason = getattr(error, "strerror", None) or str(error)
     number = getattr(error, "errno", None)
     if number == errno.ELOOP:
         return ImageError("broken_link", "a link that leads back to itself")
     if number in (errno.ENOENT, errno.ENOTDIR) and path.is_symlink():
         return ImageError("broken_link", f"a link to {str(path.readlink())!r}, where nothing is")
-    return ImageError("unreadable_file", f"cannot be read: {reason}")
+    return ImageError("unreadable_file", f"cannot be read: {reading.reason(error)}")
 
 
 _TURNS = {

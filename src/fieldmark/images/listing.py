@@ -21,7 +21,7 @@ def list_images(names: Iterable[str], *, recursive: bool = False) -> Iterator[st
     for name in names:
         if name == "-":
             yield from list_images(_lines(), recursive=recursive)
-        elif Path(name).is_dir():
+        elif _is_folder(name):
             yield from _folder(name, recursive=recursive)
         elif glob.has_magic(name) and not os.path.lexists(name):
             # Not Path.glob: a pattern may be absolute and name several folders.
@@ -29,6 +29,13 @@ def list_images(names: Iterable[str], *, recursive: bool = False) -> Iterator[st
             yield from list_images(found, recursive=recursive) if found else [name]
         else:
             yield name
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except OSError:  # a name too long for the system
+        return False
 
 
 def _lines() -> Iterator[str]:

@@ -19,13 +19,17 @@ from fieldmark.images.walk import Found, path_below
 
 def require_folder(root: Path) -> None:
     """Raise DatasetError unless `root` is a folder that can be listed."""
-    if root.is_dir():
+    try:
+        is_folder, exists = root.is_dir(), root.exists()
+    except OSError as error:  # a name too long for the system
+        raise DatasetError(f"{root}: no such directory: {error.strerror}", hint="check the spelling") from error
+    if is_folder:
         try:
             os.scandir(root).close()
         except OSError as error:
             raise DatasetError(f"{root}: cannot be listed: {error.strerror}", hint="check its permissions") from error
         return
-    if root.exists():
+    if exists:
         raise DatasetError(f"{root}: is a file; expected a directory with one sub-directory per class")
     raise DatasetError(f"{root}: no such directory", hint=_neighbours(root))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 from fieldmark.errors import ModelFileError
 from fieldmark.evaluation.predictions import Predictions, read_csv
+from fieldmark.reading import RUN_BYTES, open_text, read_object
 from fieldmark.storage import unguard
 
 HISTORY_COLUMNS = (
@@ -43,8 +43,8 @@ class Contents:
     @property
     def root(self) -> Path | None:
         """The dataset's folder, as it was when the run was made."""
-        root = self.run.get("root") or self.audit.get("root")
-        return Path(root) if root else None
+        roots = (self.run.get("root"), self.audit.get("root"))
+        return next((Path(root) for root in roots if isinstance(root, str) and root), None)
 
     @property
     def classes(self) -> list[str]:
@@ -85,12 +85,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
-    if not isinstance(content, dict):
-        raise _damaged(path, f"expected an object, found a {type(content).__name__}")
-    return content
 
 
 def _rows(path: Path, required: tuple[str, ...]) -> Iterator[dict[str, str]]:
@@ -98,7 +95,7 @@ def _rows(path: Path, required: tuple[str, ...]) -> Iterator[dict[str, str]]:
     if not path.is_file():
         return
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with open_text(path, most=RUN_BYTES) as file:
             reader = csv.DictReader(file)
             missing = [name for name in required if name not in (reader.fieldnames or ())]
             if missing:

@@ -154,16 +154,16 @@ def read_source(contents: Contents) -> Source:
         labels_checked=any(
             check["name"] == "wrong_labels" and check["status"] == "done" for check in contents.audit.get("checks", [])
         ),
-        other_table=_rows_of_other_table(contents.run),
+        other_table=_rows_of_other_table(contents),
     )
 
 
-def _rows_of_other_table(run: dict[str, Any]) -> dict[str, str]:
+def _rows_of_other_table(contents: Contents) -> dict[str, str]:
     """{path: label} of what a table elsewhere has corrected; that table may be the dataset's own, given by its name."""
-    table, own = run.get("corrections_table"), Path(run.get("root") or "") / FILE_NAME
-    if table is None or Path(table) == own:
+    table, own = contents.run.get("corrections_table"), (contents.root or Path()) / FILE_NAME
+    if not isinstance(table, str) or Path(table) == own:
         return {}
-    return {row["path"]: row["to"] for row in run.get("corrections", [])}
+    return {row["path"]: row["to"] for row in contents.run.get("corrections", [])}
 
 
 def _root(source: Source) -> Path:

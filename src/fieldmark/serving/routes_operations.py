@@ -75,7 +75,7 @@ def describe_model(service: Service) -> dict[str, Any]:
     return {
         "name": run.folder.resolve().name if run else classifier.path.stem,
         "classes": list(classifier.classes),
-        "positive": classifier.metadata["positive_class"],
+        "positive": classifier.classes[1] if len(classifier.classes) == 2 else None,
         "image_size": [preprocessing.width, preprocessing.height],
         "formats": list(FORMATS),
         **measured(run.metrics if run else {}),

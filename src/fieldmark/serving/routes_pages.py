@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 import fieldmark
 from fieldmark.images.problems import PROBLEMS
+from fieldmark.reading import RUN_BYTES, read_bytes
 from fieldmark.report.theme import read_theme
 from fieldmark.report.wording import shorten, visible
 from fieldmark.runs import Run
@@ -132,7 +133,7 @@ def read_report(run: Run | None, name: str) -> bytes:
     try:
         if not path.resolve(strict=True).is_relative_to(run.folder.resolve()):
             raise _not_found()
-        return path.read_bytes()
+        return read_bytes(path, most=RUN_BYTES)
     except OSError as error:
         raise _not_found(f"the run has no {name}") from error
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from fieldmark.classifier import Classifier, load
+from fieldmark.classifier import UNFINISHED, Classifier, load
 from fieldmark.errors import ModelFileError
 from fieldmark.runs import Run
 from fieldmark.serving.batching import Batcher, Places
@@ -47,8 +47,8 @@ def build_service(
 
     `on_unlimited`: see `DecodePool`.
     """
-    require_finished(path)
     classifier = load(path)
+    require_finished(path)
     folder = path if path.is_dir() else path.parent
     metrics = Metrics()
     pool = DecodePool(classifier.preprocessing, limits, on_unlimited=on_unlimited)
@@ -69,11 +69,9 @@ def require_finished(path: Path) -> None:
     """Raise ModelFileError for the folder of a training that goes on, or was cut off: what there is may be a part."""
     if (path / "run.json").is_file() or not (path / "checkpoints").is_dir():
         return
-    there = (path / "model.onnx").is_file()
     raise ModelFileError(
         f"{path}: an unfinished run: it has no run.json yet, which a training writes last",
-        hint="wait until `fieldmark train` ends; if it was cut off, give the same command again: it makes a new run"
-        + (f", or serve {path / 'model.onnx'} alone, without numbers, report and review" if there else ""),
+        hint=f"{UNFINISHED}, or serve {path / 'model.onnx'} alone, without numbers, report and review",
     )
 
 
