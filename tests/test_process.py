@@ -217,7 +217,7 @@ def test_a_killed_training_spoils_nothing(faces: Path, tmp_path: Path) -> None:
     process.communicate(timeout=60)
     assert (tmp_path / "run" / "history.csv").read_text().startswith("epoch,")
     done = run("predict", tmp_path / "run", image(faces))
-    assert (done.returncode, "no classifier here" in done.stderr) == (2, True)
+    assert (done.returncode, "an unfinished run" in done.stderr) == (2, True)
     assert run("train", faces, *TRAIN, "--epochs", 1, "--out", tmp_path / "again").returncode == 0
 
 
