@@ -19,6 +19,7 @@ FLOORS = [
     {"storage", "reading", "preprocessing", "recipe"},
     {"images", "networks", "evaluation"},
     {"runtime"},
+    {"model_file"},
     {"runs", "export", "classifier"},
     {"embedding"},
     {"training", "checks", "explanation"},

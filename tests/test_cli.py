@@ -45,6 +45,14 @@ def fieldmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     return run
 
 
+@pytest.mark.parametrize("option", ["--out", "--corrections", "--validation"])
+def test_a_name_longer_than_the_system_allows(fieldmark: Command, option: str, faces: Path) -> None:
+    done = fieldmark("train", faces, option, "a" * 4000)
+    assert done.code == 2
+    assert "File name too long" in done.err
+    assert "hint:" in done.err
+
+
 def test_an_error_shows_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     assert _say("a\x1b[2J\u202eb: no class", "look", 2) == 2
     assert capsys.readouterr().err == "error: a\\x1b[2J\\u202eb: no class\nhint: look\n"

@@ -7,6 +7,7 @@ or by the end of its terminal (SIGHUP).
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -86,6 +87,10 @@ def _run() -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "fieldmark"
         return _say(error.format_message(), f"`{command} --help` shows what can be given", 2)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # any other that was not foreseen is an error of ours
+            raise
+        return _say(f"{str(error.filename)[:80]}...: {error.strerror}", "give a shorter path", 2)
     return code if isinstance(code, int) else 0
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,17 +22,15 @@ from fieldmark.images.names import counted, printable, some
 from fieldmark.images.profiles import to_srgb
 from fieldmark.images.sources import Source, array_picture, as_sources, checked
 from fieldmark.images.threads import Ahead
+from fieldmark.model_file import check_seal, read_metadata, seal_of
 from fieldmark.preprocessing import Pixels, Preprocessing, to_pixels
 from fieldmark.runtime import BATCH, EMBEDDING, FAMILIARITY, INPUT, PROBABILITIES, open_session, run_batches
 
-FORMAT = 1  # of the metadata; another one where what is written today would be misread
-_NEWER = "it may come from a newer Fieldmark: update it"
 _NO_RUN = "give a run folder such as runs/photos-1, or its model.onnx"
 # What helps where a training was killed: the same command with its --out would find the folder taken.
 UNFINISHED = (
     "wait until `fieldmark train` ends; if it was cut off, remove the folder or give another --out, and train again"
 )
-SEAL = b"fieldmark_sha256\x12\x40"  # key, then the protobuf tag and length of the 64 characters that follow
 
 Batch = TypeVar("Batch")
 
@@ -71,9 +66,9 @@ class Classifier:
         self.path = path
         self.threads = threads
         # The SHA-256 over all of the file but itself, in hexadecimal: files of equal seals are one classifier.
-        self.seal = _seal_of(content)
+        self.seal = seal_of(content)
         self.session = _session(path, content)
-        self.metadata = _metadata(path, self.session)
+        self.metadata = read_metadata(path, self.session)
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
         self.preprocessing = Preprocessing.from_json(self.metadata["preprocessing"])
 
@@ -172,7 +167,7 @@ class Classifier:
             content = reading.read_bytes(self.path, most=reading.MODEL_BYTES)
         except OSError as error:
             raise ModelFileError(f"{name}: cannot be read any more ({reading.reason(error)})", hint=again) from error
-        if _seal_of(content) != self.seal:
+        if seal_of(content) != self.seal:
             raise ModelFileError(f"{name}: was replaced since it was loaded, and is not what answers here", hint=again)
         check_seal(self.path, content)
         return content
@@ -230,30 +225,6 @@ def _no_classifier(path: Path, error: OSError | ValueError) -> ModelFileError:
     return ModelFileError(f"{path}: no classifier here ({reading.reason(error)})", hint=_NO_RUN)
 
 
-def _seal_of(content: bytes) -> bytes:
-    """The SHA-256 over all else of a file that has one: `check_seal` says whether it fits."""
-    start = content.rfind(SEAL) + len(SEAL)
-    return content[start : start + 64]
-
-
-def check_seal(path: Path, content: bytes) -> None:
-    """Raise ModelFileError unless the content has Fieldmark's seal and the seal fits every byte."""
-    start = content.rfind(SEAL) + len(SEAL)
-    if start < len(SEAL):
-        raise ModelFileError(
-            f"{path}: not a classifier made by Fieldmark, or one that was cut short (no seal in {len(content)} bytes)",
-            hint="give the model.onnx of a run folder, whole; other ONNX files lack class names and preprocessing",
-        )
-    digest = hashlib.sha256(content[:start])
-    digest.update(b"0" * 64)
-    digest.update(content[start + 64 :])
-    if content[start : start + 64] != digest.hexdigest().encode():
-        raise ModelFileError(
-            f"{path}: damaged: its content does not fit its SHA-256 seal",
-            hint="copy the file again, or train again",
-        )
-
-
 @dataclasses.dataclass(frozen=True)
 class _Prepared:
     """One source, decoded and resized, or the problem it has."""
@@ -285,63 +256,3 @@ def _session(path: Path, content: bytes) -> Any:
         return open_session(content, threads=1)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         raise ModelFileError(f"{path}: ONNX Runtime cannot load it: {error}") from error
-
-
-def _metadata(path: Path, session: Any) -> dict[str, Any]:
-    try:
-        metadata = reading.parse_object(session.get_modelmeta().custom_metadata_map["fieldmark"])
-        _require_format(path, metadata.get("format", FORMAT))  # the first files had no such field
-        for name in ("preprocessing", "recipe"):
-            if not isinstance(metadata.get(name, {}), dict):
-                raise ValueError(f"its {name} is {reading.kind_of(metadata[name])}; expected an object")
-        _require_classes(metadata["classes"])
-        _require_graph(session, len(metadata["classes"]), Preprocessing.from_json(metadata["preprocessing"]))
-    except KeyError as error:
-        raise ModelFileError(f"{path}: its metadata lacks {error}", hint=_NEWER) from error
-    except (ValueError, TypeError) as error:
-        raise ModelFileError(
-            f"{path}: its metadata cannot be used: {error}", hint=f"{_NEWER}; or train again"
-        ) from error
-    return metadata
-
-
-def _require_format(path: Path, found: Any) -> None:
-    shown, read = _shown(found), str(FORMAT)
-    if type(found) is not int:
-        kind = reading.kind_of(found)
-        shown, read = shown if shown == kind else f"{shown}, {kind}", f"the number {FORMAT}"
-    if shown != read:
-        raise ModelFileError(f"{path}: a classifier file of format {shown}; this Fieldmark reads {read}", hint=_NEWER)
-
-
-def _require_classes(names: Any) -> None:
-    """Raise ValueError unless these are names that every answer can be told by."""
-    if not isinstance(names, list) or not names:
-        raise ValueError(f"its classes are {_shown(names)}; expected an array of names")
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"a class is called {_shown(name)}; expected a string that is not empty")
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise ValueError(f"{count} classes are called {name}; expected each name once")
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value)[:40]
-
-
-def _require_graph(session: Any, classes: int, preprocessing: Preprocessing) -> None:
-    """Raise ValueError unless the graph takes what the preprocessing makes, and answers for so many classes."""
-    inputs = {each.name: each for each in session.get_inputs()}
-    if list(inputs) != [INPUT] or inputs[INPUT].type != "tensor(uint8)":
-        raise ValueError(f"its graph takes {', '.join(inputs)}; expected {INPUT} of uint8")
-    if tuple(inputs[INPUT].shape[1:]) != preprocessing.shape:
-        shape = " × ".join(map(str, inputs[INPUT].shape[1:]))
-        made = " × ".join(map(str, preprocessing.shape))
-        raise ValueError(f"its graph takes images of {shape}; the preprocessing makes {made}")
-    outputs = {each.name: each.shape for each in session.get_outputs()}
-    if PROBABILITIES not in outputs:
-        raise ValueError(f"its graph answers {', '.join(outputs)}; expected {PROBABILITIES}")
-    if list(outputs[PROBABILITIES][1:]) != [classes]:
-        answers_of = ", ".join(map(str, outputs[PROBABILITIES][1:]))
-        raise ValueError(f"{classes} classes are named; its graph answers for {answers_of}")

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from fieldmark import export, runs, storage
 from fieldmark.checks.table import run_checks
-from fieldmark.classifier import FORMAT, load
+from fieldmark.classifier import load
 from fieldmark.embedding import embed, find_backbone, own_embeddings
 from fieldmark.errors import ExportError
 from fieldmark.evaluating import predictions_of
@@ -43,6 +43,7 @@ from fieldmark.images.read import Progress as OnProgress
 from fieldmark.images.refusals import require_trainable, require_two_classes, require_validation
 from fieldmark.images.scan import scan, without_empty_classes
 from fieldmark.images.split import choose_validation
+from fieldmark.model_file import FORMAT
 from fieldmark.networks.table import NETWORKS, spec
 from fieldmark.preprocessing import Preprocessing
 from fieldmark.recipe import Recipe

@@ -15,8 +15,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import fieldmark
-from fieldmark.classifier import SEAL
 from fieldmark.images.corrections import read_table
+from fieldmark.model_file import SEAL
 from fieldmark.serving.limits import Limits
 from fieldmark.serving.service import build_service
 from tests.report.fabricate import change
