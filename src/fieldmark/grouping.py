@@ -21,7 +21,7 @@ from fieldmark.checks.joining import join_within
 from fieldmark.embedding import embed, find_backbone
 from fieldmark.errors import MissingExtraError
 from fieldmark.images.audit import Audit, audit_images
-from fieldmark.images.cache import DEFAULT_LIMIT_BYTES
+from fieldmark.images.cache_limit import DEFAULT_LIMIT_BYTES
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.read import Images, read
 from fieldmark.preprocessing import Preprocessing

@@ -34,7 +34,8 @@ from fieldmark.evaluation.predictions import Predictions, write_csv
 from fieldmark.explanation.vocabulary import imagenet_vocabulary
 from fieldmark.grouping import MOST_CHECKED, Grouped, group, splits_itself
 from fieldmark.images.audit import Audit, audit_images
-from fieldmark.images.cache import DEFAULT_LIMIT_BYTES, cache_folder, limit_cache
+from fieldmark.images.cache import cache_folder
+from fieldmark.images.cache_limit import DEFAULT_LIMIT_BYTES, limit_cache
 from fieldmark.images.dataset import SPLITS
 from fieldmark.images.dataset import write_csv as write_dataset
 from fieldmark.images.names import printable

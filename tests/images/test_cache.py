@@ -13,7 +13,8 @@ import pytest
 
 from fieldmark.errors import OutputError
 from fieldmark.images import cache
-from fieldmark.images.cache import RowStore, limit_cache
+from fieldmark.images.cache import RowStore
+from fieldmark.images.cache_limit import limit_cache
 
 DTYPE = np.dtype([("pixels", np.uint8, (4, 3)), ("thumbnail", np.uint8, (2,))])
 

@@ -19,7 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from fieldmark.errors import ImageError, NothingUsableError
 from fieldmark.images import formats
-from fieldmark.images.cache import DEFAULT_LIMIT_BYTES, Entry, RowStore, cache_folder, limit_cache
+from fieldmark.images.cache import Entry, RowStore, cache_folder
+from fieldmark.images.cache_limit import DEFAULT_LIMIT_BYTES, limit_cache
 from fieldmark.images.dataset import Dataset
 from fieldmark.images.duplicates import thumbnail
 from fieldmark.images.names import printable
