@@ -8,10 +8,11 @@ or by the end of its terminal (SIGHUP).
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from fieldmark.errors import FieldmarkError
 
@@ -22,10 +23,7 @@ HELP = "`fieldmark COMMAND --help` shows what can be given"
 def main() -> int:
     """Run the command line; return the exit code."""
     _open_missing_streams()
-    # A name that the terminal's encoding lacks is written with escapes instead of ending the command.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = _tolerant(sys.stdout), _tolerant(sys.stderr)
     try:
         _keep_what_was_learnt()
         code = _run()
@@ -57,21 +55,34 @@ def _open_missing_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123
 
 
+class _Terminal(io.FileIO):
+    """A terminal that may be closed while what was learnt is still being saved, which must not fail for that."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return memoryview(content).nbytes
+
+
+def _tolerant(stream: TextIO) -> TextIO:
+    """The stream such that a letter its encoding lacks, which is written as an escape, or its end ends no command."""
+    if stream.isatty() and os.name == "posix":
+        terminal = io.BufferedWriter(_Terminal(stream.fileno(), "w", closefd=False))
+        return io.TextIOWrapper(terminal, stream.encoding, "backslashreplace", line_buffering=True)
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
+
+
 def _keep_what_was_learnt() -> None:
     """Let what the system ends a process with, and the end of its terminal, do what Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
     # nohup has it ignored, and means that
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        terminals = [number for number in (1, 2) if os.isatty(number)]
-        signal.signal(signal.SIGHUP, lambda number, frame: _hang_up(terminals))
-
-
-def _hang_up(terminals: list[int]) -> None:
-    # The terminal is gone: to write to it would fail while what was learnt is being saved
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for number in terminals:
-        os.dup2(nowhere, number)
-    raise KeyboardInterrupt
+        signal.signal(signal.SIGHUP, _interrupt)
 
 
 def _run() -> int:
