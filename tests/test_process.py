@@ -161,6 +161,10 @@ def test_an_interrupted_training_is_a_valid_run(faces: Path, tmp_path: Path, num
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals do not end processes here")
 def test_the_end_of_the_terminal_keeps_what_was_learnt(faces: Path, tmp_path: Path) -> None:
+    def begin() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which tests under nohup would hand down as ignored
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
     terminal, side = os.openpty()
     process = subprocess.Popen(
         [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "100000", "--out", "run"],
@@ -169,7 +173,7 @@ def test_the_end_of_the_terminal_keeps_what_was_learnt(faces: Path, tmp_path: Pa
         stdout=side,
         stderr=side,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=begin,
     )
     os.close(side)
     history = tmp_path / "run" / "history.csv"
