@@ -25,6 +25,12 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
     return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload, no-any-return]
 
 
+def endless(faces: Path, folder: Path, **options: object) -> subprocess.Popen[str]:
+    """A training into `folder`/run that ends by a signal alone."""
+    command = [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "100000", "--out", "run"]
+    return subprocess.Popen(command, cwd=folder, **{"stderr": subprocess.PIPE, "text": True, **options})  # type: ignore[call-overload, no-any-return]
+
+
 def image(faces: Path) -> Path:
     return next((faces / "train" / "sad").glob("*.png"))
 
@@ -137,12 +143,10 @@ def test_answers_come_while_paths_trickle_in(faces: Path, trained: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_an_interrupted_training_is_a_valid_run(faces: Path, tmp_path: Path, number: signal.Signals) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "100000", "--out", "run"],
-        cwd=tmp_path,
+    process = endless(
+        faces,
+        tmp_path,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
         # Where the tests run in the background, a shell has told all below it to ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -166,9 +170,9 @@ def test_the_end_of_the_terminal_keeps_what_was_learnt(faces: Path, tmp_path: Pa
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     terminal, side = os.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "100000", "--out", "run"],
-        cwd=tmp_path,
+    process = endless(
+        faces,
+        tmp_path,
         stdin=side,
         stdout=side,
         stderr=side,
@@ -188,11 +192,9 @@ def test_the_end_of_the_terminal_keeps_what_was_learnt(faces: Path, tmp_path: Pa
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals do not end processes here")
 def test_nohup_is_obeyed(faces: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "100000", "--out", "run"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = endless(
+        faces,
+        tmp_path,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )
     assert process.stderr is not None
@@ -207,11 +209,9 @@ def test_nohup_is_obeyed(faces: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_training_spoils_nothing(faces: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "train", str(faces), *TRAIN, "--epochs", "100000", "--out", "run"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = endless(
+        faces,
+        tmp_path,
     )
     assert process.stderr is not None
     for line in process.stderr:

@@ -22,7 +22,7 @@ Fit = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["bilinear", "nearest", "bicubic", "lanczos"]
 Color = Literal["rgb", "grayscale"]
 Pixels = npt.NDArray[np.uint8]
-MAX_SIDE = 65_535  # pixels of an input; as of an image that is read
+MAX_SIDE = 65_535  # pixels, of an input and of an image that is read: resizing takes memory with the length of a side
 Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels, parts of pixels allowed
 
 RESAMPLING = {

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from fieldmark import storage
+from fieldmark import reading, storage
 from fieldmark.errors import OutputError
 
 Row = npt.NDArray[Any] | tuple[npt.NDArray[Any], ...]
@@ -246,11 +246,8 @@ def _sealed(manifest: bytes) -> bytes:
 
 
 def _unsealed(path: Path) -> bytes:
-    """The manifest in a file; raises ValueError where it is not one, or not as it was written."""
-    size = _regular_size(path)
-    if size is None or size > MANIFEST_BYTES_AT_MOST:
-        raise ValueError(f"{path}: not a manifest")
-    content = path.read_bytes()
+    """The manifest in a file; raises OSError where it cannot be read, ValueError where it is not as it was written."""
+    content = reading.read_bytes(path, most=MANIFEST_BYTES_AT_MOST)
     manifest = content[len(SEAL % 0) : -1]
     if _sealed(manifest) != content:
         raise ValueError(f"{path}: not as it was written")

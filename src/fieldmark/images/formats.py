@@ -31,10 +31,9 @@ from fieldmark.errors import ImageError
 from fieldmark.images import containers, decoders, directories, plain
 from fieldmark.images.containers import Container
 from fieldmark.images.profiles import to_srgb
-from fieldmark.preprocessing import Pixels, Preprocessing, to_pixels
+from fieldmark.preprocessing import MAX_SIDE, Pixels, Preprocessing, to_pixels
 
 MAX_PIXELS = 50_000_000  # width × height of an image that is decoded
-MAX_SIDE = 65_535  # pixels; resizing takes memory with the length of a side, and no photograph is longer
 MAX_BYTES = 512 * 2**20  # 50 megapixels of uncompressed 16-bit RGBA take 400 MB
 
 
